@@ -72,7 +72,7 @@ var checks = [...]check{
 		return g.Subject == nil || !chainLoops(g.chain, g.Subject)
 	}},
 	{ReasonChainTooLong, CodeInvalidRequest, "the delegation chain is too long", func(g *grant) bool {
-		return g.chain.Depth() <= g.Limits.ChainDepth && chainBytes(g.chain) <= maxChainBytes
+		return g.chain.Depth() <= g.Limits.ChainDepth && chainBytes(g.chain) <= maxChainBytes && g.generations() <= g.Limits.ChainDepth
 	}},
 	{ReasonBlocked, CodeInvalidRequest, "the workload, the subject or its token is blocked", func(g *grant) bool {
 		return !g.blocked()
@@ -135,6 +135,16 @@ func known(s *Subject) bool {
 	default:
 		return false
 	}
+}
+
+// generations counts the tokens of ours that the result would descend from. It
+// is capped rather than cut: anc must name every ancestor, so that revoking any
+// of them is seen without a read.
+func (g *grant) generations() int {
+	if g.Subject == nil || !g.Subject.Issued {
+		return 0
+	}
+	return len(g.Subject.Ancestors) + 1
 }
 
 // proves reports whether this request proves every part of a cnf.

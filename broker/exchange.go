@@ -5,15 +5,10 @@ import (
 	"errors"
 	"slices"
 	"time"
-
-	"github.com/cambist/cambist/broker/oauth"
 )
 
 // retryAfter is what a caller is told to wait for when a dependency is away.
 const retryAfter = 2 * time.Second
-
-// maxAncestors is how many jtis anc holds: as many as the chain can be deep.
-const maxAncestors = 8
 
 // Exchanger is the straight line from a request to a token. It holds no state
 // of its own; every field is required.
@@ -140,10 +135,6 @@ func (e *Exchanger) claims(q *Question, d *Decision) *Claims {
 			c.Txn = s.Txn
 		}
 		c.Ancestors = append(slices.Clone(s.Ancestors), s.TokenID)
-		if len(c.Ancestors) > maxAncestors {
-			// The oldest goes first; its own descendants in between still name it.
-			c.Ancestors = c.Ancestors[len(c.Ancestors)-maxAncestors:]
-		}
 	}
 	return c
 }
@@ -288,4 +279,3 @@ func equalChain(a, b *Actor) bool {
 	}
 	return a == b
 }
-

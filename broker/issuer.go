@@ -17,8 +17,8 @@ type Issuer struct {
 	JWKSURI     string // "" means by discovery at URL
 	JWKSFile    string // keys from a local file instead of the network
 	Algorithms  []string
-	AcceptJWT   bool // access tokens, sent as …:jwt
-	AcceptID    bool // ID tokens, sent as …:id_token
+	AcceptJWT   bool     // access tokens, sent as …:jwt
+	AcceptID    bool     // ID tokens, sent as …:id_token
 	AccessTypes []string // media types of the typ header of its access tokens; "" in the list means absent
 	Audiences   []IssuerAudience
 	Claims      []ClaimRule

@@ -61,7 +61,9 @@ type Lease struct {
 }
 
 // NewLease returns the lease that began at start on the given clock.
-func NewLease(start time.Duration, now func() time.Duration) Lease { return Lease{start: start, now: now} }
+func NewLease(start time.Duration, now func() time.Duration) Lease {
+	return Lease{start: start, now: now}
+}
 
 // Left returns what is left of a lease of the given term; ≤ 0 means that it has
 // run out. The zero Lease has always run out.
