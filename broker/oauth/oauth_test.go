@@ -1,0 +1,242 @@
+package oauth_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/cambist/cambist/broker/oauth"
+)
+
+const canary = "c4n4ry-token"
+
+// Threat R-24: no verb, encoder or logger prints a secret, also not from a
+// private field, where no method of the type is called.
+func TestSecretNeverPrints(t *testing.T) {
+	t.Parallel()
+	s := oauth.NewSecret(canary)
+	holder := struct {
+		Public  oauth.Secret
+		private oauth.Secret
+		pointer *oauth.Secret
+	}{s, s, &s}
+	var out strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p"} {
+		fmt.Fprintf(&out, verb+verb+verb+"\n", s, holder, []oauth.Secret{s})
+	}
+	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(h).Info("x", "secret", s, "holder", holder, "list", []any{s})
+	}
+	encoded, err := json.Marshal(holder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(encoded)
+	fmt.Fprint(&out, fmt.Errorf("wrapped: %v", s))
+	hexed := fmt.Sprintf("%x", canary)
+	if text := out.String(); strings.Contains(text, canary) || strings.Contains(strings.ToLower(text), hexed) {
+		t.Errorf("the secret leaked: %s", text)
+	}
+	if s.Reveal() != canary || s.IsZero() || !(oauth.Secret{}).IsZero() || (oauth.Secret{}).Reveal() != "" {
+		t.Error("reveal")
+	}
+}
+
+// Standards GV-6, TX-12, TX-13, H16.
+func TestParseScopes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"a b": "a b", "b a": "a b", "a a": "a", "*": "*", "a:*": "a:*", "!#$%&'()*+,-./09:;<=>?@AZ[]^_`az{|}~": "!#$%&'()*+,-./09:;<=>?@AZ[]^_`az{|}~",
+	} {
+		if s, err := oauth.ParseScopes(text); err != nil || s.String() != want {
+			t.Errorf("%q: %q, %v", text, s, err)
+		}
+	}
+	bad := []string{"", " ", "a  b", " a", "a ", "a\tb", "a\u00a0b", "a\u200bb", `a"b`, `a\b`, "a\nb", "a\x00", "a\x7f", "é", strings.Repeat("a ", oauth.MaxScopes) + "a"}
+	for _, text := range bad {
+		if s, err := oauth.ParseScopes(text); !errors.Is(err, oauth.ErrScope) || !s.IsEmpty() {
+			t.Errorf("%q: %q, %v", text, s, err)
+		}
+	}
+	if _, err := oauth.ParseScopes(strings.Repeat("a ", oauth.MaxScopes-1) + "a"); err != nil {
+		t.Errorf("the limit itself: %v", err)
+	}
+}
+
+func TestScopesAreSets(t *testing.T) {
+	t.Parallel()
+	draw := func(t *rapid.T, label string) (oauth.Scopes, map[string]bool) {
+		names := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}), 0, 6).Draw(t, label)
+		s, err := oauth.NewScopes(names...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := map[string]bool{}
+		for _, n := range names {
+			set[n] = true
+		}
+		return s, set
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, inA := draw(t, "a")
+		b, inB := draw(t, "b")
+		for _, n := range []string{"a", "b", "c", "d", "e", "f"} {
+			if a.Contains(n) != inA[n] || a.Intersect(b).Contains(n) != (inA[n] && inB[n]) ||
+				a.Union(b).Contains(n) != (inA[n] || inB[n]) || a.Without(b).Contains(n) != (inA[n] && !inB[n]) {
+				t.Fatalf("%q with %q at %q", a, b, n)
+			}
+		}
+		if a.Includes(b) != b.Without(a).IsEmpty() || a.Equal(b) != (a.Includes(b) && b.Includes(a)) || a.Union(b).Len() != len(a.Union(b).String()+" ")/2 && !a.Union(b).IsEmpty() {
+			t.Fatalf("%q with %q", a, b)
+		}
+		if !a.IsEmpty() {
+			if back, err := oauth.ParseScopes(a.String()); err != nil || !back.Equal(a) {
+				t.Fatalf("%q prints as %q", a, back)
+			}
+		}
+	})
+}
+
+func TestSetQuestionsDoNotAllocate(t *testing.T) {
+	a, _ := oauth.NewScopes("a", "b", "c")
+	b, _ := oauth.NewScopes("b", "c")
+	if n := testing.AllocsPerRun(100, func() { _ = a.Contains("b") && a.Includes(b) && a.Equal(a) && a.Intersect(a).Equal(a.Union(b)) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestParseForm(t *testing.T) {
+	t.Parallel()
+	f, err := oauth.ParseForm([]byte("grant_type=client_credentials&scope=a+b%20c&audience=x&resource=y&resource=z&empty=&foo=bar&&client_id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Get("grant_type") != "client_credentials" || f.Get("scope") != "a b c" || f.Has("empty") || f.Has("client_id") || f.Get("foo") != "bar" {
+		t.Errorf("%+v", f)
+	}
+	if got := f.All("resource"); len(got) != 2 || got[0] != "y" || got[1] != "z" || len(f.All("nothing")) != 0 {
+		t.Errorf("resources %q", got)
+	}
+}
+
+// Standards HX-4, HX-5, HX-8, HX-9, H17: each refused, none echoed.
+func TestParseFormRefuses(t *testing.T) {
+	t.Parallel()
+	bad := map[string]string{
+		"broken escape":         "scope=%zz",
+		"cut escape":            "scope=%4",
+		"cut escape at the end": "scope=a%",
+		"semicolon":             "scope=a;grant_type=b",
+		"NUL":                   "scope=a%00b",
+		"raw control character": "scope=a\nb",
+		"escaped newline":       "scope=a%0Ab",
+		"DEL":                   "scope=%7f",
+		"invalid UTF-8":         "scope=%ff",
+		"raw invalid UTF-8":     "scope=\xff",
+		"no name":               "=a",
+		"broken name":           "%zz=a",
+		"value too long":        "subject_token=" + strings.Repeat("a", 16<<10+1),
+		"body too large":        strings.Repeat("a", oauth.MaxFormBytes+1),
+		"too many parameters":   strings.Repeat("a=b&", 1) + many(64),
+		"too many audiences":    strings.Repeat("audience=a&", 11),
+		"targets together":      strings.Repeat("audience=a&resource=b&", 6),
+		"unknown name twice":    "x1=" + canary + "&x1=b",
+	}
+	for _, name := range []string{
+		"grant_type", "scope", "subject_token", "subject_token_type", "actor_token", "actor_token_type", "requested_token_type",
+		"client_id", "client_assertion", "client_assertion_type", "assertion",
+	} {
+		bad["repeated "+name] = name + "=" + canary + "&" + name + "=b"
+		bad["repeated without a value "+name] = name + "=&" + name + "=" + canary
+	}
+	for name, body := range bad {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := oauth.ParseForm([]byte(body))
+			var form *oauth.FormError
+			if !errors.As(err, &form) {
+				t.Fatalf("error %v", err)
+			}
+			if strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), "x1") {
+				t.Errorf("echoed: %v", err)
+			}
+		})
+	}
+	if _, err := oauth.ParseForm([]byte("subject_token=" + strings.Repeat("a", 16<<10) + "&" + strings.Repeat("audience=a&", 10))); err != nil {
+		t.Errorf("the limits themselves: %v", err)
+	}
+}
+
+func many(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "p%d=v&", i)
+	}
+	return b.String()
+}
+
+// What we accept net/url reads the same.
+func FuzzParseForm(f *testing.F) {
+	for _, seed := range []string{"a=b", "grant_type=x&scope=a+b", "a=%41&b=%e2%82%ac", "=", "&&", "a", "a==b", "audience=a&audience=b"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		form, err := oauth.ParseForm(body)
+		if err != nil {
+			return
+		}
+		values, err := url.ParseQuery(string(body))
+		if err != nil {
+			t.Fatalf("net/url refuses %q: %v", body, err)
+		}
+		for name, want := range values {
+			if want[0] != "" && form.Get(name) != want[0] {
+				t.Fatalf("%q: %q, net/url %q", name, form.Get(name), want)
+			}
+		}
+	})
+}
+
+func TestTokenResponse(t *testing.T) {
+	t.Parallel()
+	r := oauth.TokenResponse{AccessToken: oauth.NewSecret("a.b.c"), IssuedTokenType: oauth.TokenTypeAccessToken, TokenType: "Bearer", ExpiresIn: 300, Scope: "x y"}
+	var got map[string]any
+	if err := json.Unmarshal(r.AppendJSON(nil), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got["access_token"] != "a.b.c" || got["issued_token_type"] != string(oauth.TokenTypeAccessToken) || got["token_type"] != "Bearer" || got["expires_in"] != 300.0 || got["scope"] != "x y" || len(got) != 5 {
+		t.Errorf("%v", got)
+	}
+	r.IssuedTokenType = ""
+	if bytes.Contains(r.AppendJSON(nil), []byte("issued_token_type")) {
+		t.Error("issued_token_type of a grant that has none")
+	}
+}
+
+// Standards OE-1, OE-3, OE-4.
+func TestErrorResponse(t *testing.T) {
+	t.Parallel()
+	r := oauth.ErrorResponse{Code: "made_up", Description: "a \"b\"\n\\ \xff é", URI: "https://x/\""}
+	var got map[string]string
+	if err := json.Unmarshal(r.AppendJSON(nil), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got["error"] != "server_error" || strings.ContainsAny(got["error_description"], "\"\\\n\xff") {
+		t.Errorf("%v", got)
+	}
+	for _, c := range []oauth.ErrorCode{oauth.ErrorInvalidRequest, oauth.ErrorInvalidTarget, oauth.ErrorUseDPoPNonce} {
+		if !c.Valid() {
+			t.Errorf("%q", c)
+		}
+	}
+	if oauth.ErrorCode("").Valid() || oauth.TokenType("").Known() || !oauth.TokenTypeJWTSVID.Known() {
+		t.Error("the empty word is known")
+	}
+}
