@@ -8,8 +8,8 @@ type TokenResponse struct {
 	AccessToken     Secret
 	IssuedTokenType TokenType // "" for a grant that has none
 	TokenType       string
-	ExpiresIn       int64 // seconds
-	Scope           string
+	ExpiresIn       int64  // seconds
+	Scope           string // "" is left out: RFC 6749 section 3.3 knows no empty scope
 }
 
 // AppendJSON appends the body to dst. It is written by hand because it is on
@@ -25,8 +25,10 @@ func (r *TokenResponse) AppendJSON(dst []byte) []byte {
 	dst = appendString(dst, r.TokenType)
 	dst = append(dst, `,"expires_in":`...)
 	dst = strconv.AppendInt(dst, r.ExpiresIn, 10)
-	dst = append(dst, `,"scope":`...)
-	dst = appendString(dst, r.Scope)
+	if r.Scope != "" {
+		dst = append(dst, `,"scope":`...)
+		dst = appendString(dst, r.Scope)
+	}
 	return append(dst, "}\n"...)
 }
 
@@ -85,20 +87,4 @@ func appendString(dst []byte, s string) []byte {
 		}
 	}
 	return append(dst, '"')
-}
-
-// Metadata is the authorization server metadata of RFC 8414 section 2, with the
-// members that OpenID discovery clients read. Only what is served is set.
-type Metadata struct {
-	Issuer                                string            `json:"issuer"`
-	TokenEndpoint                         string            `json:"token_endpoint"`
-	JWKSURI                               string            `json:"jwks_uri"`
-	GrantTypesSupported                   []GrantType       `json:"grant_types_supported"`
-	ResponseTypesSupported                []string          `json:"response_types_supported"` // none: there is no front channel
-	TokenEndpointAuthMethodsSupported     []string          `json:"token_endpoint_auth_methods_supported"`
-	SubjectTypesSupported                 []string          `json:"subject_types_supported"`
-	IDTokenSigningAlgValuesSupported      []string          `json:"id_token_signing_alg_values_supported"`
-	TLSClientCertificateBoundAccessTokens bool              `json:"tls_client_certificate_bound_access_tokens"`
-	MTLSEndpointAliases                   map[string]string `json:"mtls_endpoint_aliases,omitempty"`
-	ServiceDocumentation                  string            `json:"service_documentation,omitempty"`
 }

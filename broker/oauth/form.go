@@ -1,8 +1,6 @@
 package oauth
 
-import (
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // Limits of a form (standards HX-9). They are checked before anything is
 // decoded, so a hostile body costs one pass at most.
@@ -15,7 +13,7 @@ const (
 
 // FormError says which parameter is wrong and how, never with its value.
 type FormError struct {
-	Parameter string // "" where no known parameter is at fault
+	Parameter string // "a parameter" for one that no RFC names, "" where the body as a whole is at fault
 	Problem   string
 }
 
@@ -142,7 +140,7 @@ func unescape(s string) (string, bool) {
 		}
 	}
 	if plain {
-		return s, utf8.ValidString(s)
+		return s, wellFormed(s)
 	}
 	decoded := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
@@ -166,7 +164,20 @@ func unescape(s string) (string, bool) {
 		}
 		decoded = append(decoded, c)
 	}
-	return string(decoded), utf8.Valid(decoded)
+	text := string(decoded)
+	return text, wellFormed(text)
+}
+
+// wellFormed reports whether s is UTF-8 without the control characters of the
+// second block (U+0080 to U+009F), which some terminals and logs obey; the
+// caller has refused the ASCII ones.
+func wellFormed(s string) bool {
+	for i := 0; i+1 < len(s); i++ {
+		if s[i] == 0xc2 && s[i+1] < 0xa0 {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
 }
 
 // unhex returns the value of a hexadecimal digit, 255 for any other byte.

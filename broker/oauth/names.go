@@ -39,16 +39,19 @@ type ErrorCode string
 
 // The error codes, with the section that defines each.
 const (
-	ErrorInvalidRequest         ErrorCode = "invalid_request"         // RFC 6749 section 5.2
-	ErrorInvalidClient          ErrorCode = "invalid_client"          // RFC 6749 section 5.2
-	ErrorInvalidGrant           ErrorCode = "invalid_grant"           // RFC 6749 section 5.2
-	ErrorUnauthorizedClient     ErrorCode = "unauthorized_client"     // RFC 6749 section 5.2
-	ErrorUnsupportedGrantType   ErrorCode = "unsupported_grant_type"  // RFC 6749 section 5.2
-	ErrorInvalidScope           ErrorCode = "invalid_scope"           // RFC 6749 section 5.2
-	ErrorInvalidTarget          ErrorCode = "invalid_target"          // RFC 8707 section 2
-	ErrorInvalidDPoPProof       ErrorCode = "invalid_dpop_proof"      // RFC 9449 section 5
-	ErrorUseDPoPNonce           ErrorCode = "use_dpop_nonce"          // RFC 9449 section 8
-	ErrorUnsupportedTokenType   ErrorCode = "unsupported_token_type"  // RFC 7009 section 2.2.1
+	ErrorInvalidRequest       ErrorCode = "invalid_request"        // RFC 6749 section 5.2
+	ErrorInvalidClient        ErrorCode = "invalid_client"         // RFC 6749 section 5.2
+	ErrorInvalidGrant         ErrorCode = "invalid_grant"          // RFC 6749 section 5.2
+	ErrorUnauthorizedClient   ErrorCode = "unauthorized_client"    // RFC 6749 section 5.2
+	ErrorUnsupportedGrantType ErrorCode = "unsupported_grant_type" // RFC 6749 section 5.2
+	ErrorInvalidScope         ErrorCode = "invalid_scope"          // RFC 6749 section 5.2
+	ErrorInvalidTarget        ErrorCode = "invalid_target"         // RFC 8707 section 2
+	ErrorInvalidDPoPProof     ErrorCode = "invalid_dpop_proof"     // RFC 9449 section 5
+	ErrorUseDPoPNonce         ErrorCode = "use_dpop_nonce"         // RFC 9449 section 8
+	ErrorUnsupportedTokenType ErrorCode = "unsupported_token_type" // RFC 7009 section 2.2.1
+
+	ErrorInvalidAuthorizationDetails ErrorCode = "invalid_authorization_details" // RFC 9396 section 5
+
 	ErrorServerError            ErrorCode = "server_error"            // RFC 6749 section 4.1.2.1, outside 5.2: the status counts
 	ErrorTemporarilyUnavailable ErrorCode = "temporarily_unavailable" // likewise
 )
@@ -57,7 +60,8 @@ const (
 func (c ErrorCode) Valid() bool {
 	switch c {
 	case ErrorInvalidRequest, ErrorInvalidClient, ErrorInvalidGrant, ErrorUnauthorizedClient, ErrorUnsupportedGrantType, ErrorInvalidScope,
-		ErrorInvalidTarget, ErrorInvalidDPoPProof, ErrorUseDPoPNonce, ErrorUnsupportedTokenType, ErrorServerError, ErrorTemporarilyUnavailable:
+		ErrorInvalidTarget, ErrorInvalidDPoPProof, ErrorUseDPoPNonce, ErrorUnsupportedTokenType,
+		ErrorInvalidAuthorizationDetails, ErrorServerError, ErrorTemporarilyUnavailable:
 		return true
 	}
 	return false
