@@ -9,6 +9,8 @@ import (
 	_ "crypto/sha256" // for crypto.SHA256
 	_ "crypto/sha512" // for crypto.SHA384 and crypto.SHA512
 	"errors"
+	"math"
+	"slices"
 )
 
 // Algorithm is a JWS algorithm (RFC 7518 section 3.1, RFC 8037, RFC 9864). Only
@@ -109,19 +111,27 @@ func NewKey(id string, a Algorithm, public crypto.PublicKey) (Key, error) {
 	ok := false
 	switch k := public.(type) {
 	case *ecdsa.PublicKey:
-		if a.family() == "EC" && k != nil && k.Curve == a.curve() {
+		if a.family() == "EC" && k != nil && k.Curve == a.curve() && k.X != nil && k.Y != nil {
 			_, err := k.Bytes() // refuses a point off the curve
 			ok = err == nil
 		}
 	case ed25519.PublicKey:
 		ok = a.family() == "OKP" && len(k) == ed25519.PublicKeySize
+		public = slices.Clone(k)
 	case *rsa.PublicKey:
-		ok = a.family() == "RSA" && k != nil && k.N != nil && k.N.BitLen() >= minRSABits && k.N.BitLen() <= maxRSABits && k.E > 2 && k.E%2 == 1
+		ok = a.family() == "RSA" && k != nil && soundRSA(k)
 	}
 	if !ok {
 		return Key{}, ErrKey
 	}
 	return Key{id: id, algorithm: a, public: public}, nil
+}
+
+// soundRSA reports whether size, modulus and exponent are ones that a verifier
+// can work with in bounded time.
+func soundRSA(k *rsa.PublicKey) bool {
+	return k.N != nil && k.N.Sign() > 0 && k.N.Bit(0) == 1 && k.N.BitLen() >= minRSABits && k.N.BitLen() <= maxRSABits &&
+		k.E > 2 && k.E%2 == 1 && k.E <= math.MaxInt32
 }
 
 // ID returns the key ID.

@@ -1,14 +1,10 @@
 package jws
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -30,7 +26,7 @@ var (
 type KeySet struct{ keys []Key }
 
 // NewKeySet returns the set of the given keys.
-func NewKeySet(keys ...Key) KeySet { return KeySet{keys: keys} }
+func NewKeySet(keys ...Key) KeySet { return KeySet{keys: slices.Clone(keys)} }
 
 // Len returns how many keys there are; a key that may be used with two
 // algorithms counts twice.
@@ -53,30 +49,12 @@ func (s KeySet) Lookup(id string, a Algorithm) (Key, bool) {
 	return found, true
 }
 
-// jwk is what is read of a JWK before go-jose reads the key itself.
-type jwk struct {
-	Kty string         `json:"kty"`
-	Kid string         `json:"kid"`
-	Use string         `json:"use"`
-	Alg Algorithm      `json:"alg"`
-	Crv string         `json:"crv"`
-	D   jsontext.Value `json:"d"`
-	P   jsontext.Value `json:"p"`
-	Q   jsontext.Value `json:"q"`
-	DP  jsontext.Value `json:"dp"`
-	DQ  jsontext.Value `json:"dq"`
-	QI  jsontext.Value `json:"qi"`
-	K   jsontext.Value `json:"k"`
-}
-
-func (j *jwk) private() bool {
-	return len(j.D)+len(j.P)+len(j.Q)+len(j.DP)+len(j.DQ)+len(j.QI)+len(j.K) > 0
-}
-
 // ParseKeySet reads a JWK Set (RFC 7517 section 5) and keeps the keys that can
 // verify one of the allowed algorithms. Skipped says why others were left out;
-// it is for people. A set with a private key, a duplicate kid, duplicate
-// members or too many keys is refused whole.
+// it is for people. A set with a private key is ErrPrivateKey; one with a
+// duplicate kid, a duplicate member, too many keys or no member keys is
+// ErrKeySet: both are refused whole. The set may come out empty; whether that
+// replaces one that was good is the caller's to say.
 func ParseKeySet(body []byte, allowed []Algorithm) (set KeySet, skipped []error, err error) {
 	if len(body) > MaxKeySetBytes {
 		return KeySet{}, nil, fmt.Errorf("%w: too large", ErrKeySet)
@@ -87,24 +65,28 @@ func ParseKeySet(body []byte, allowed []Algorithm) (set KeySet, skipped []error,
 	if err := DecodeClaims(body, &raw, 8); err != nil {
 		return KeySet{}, nil, fmt.Errorf("%w: %w", ErrKeySet, err)
 	}
+	if raw.Keys == nil {
+		return KeySet{}, nil, fmt.Errorf("%w: no keys member", ErrKeySet)
+	}
 	if len(raw.Keys) > maxSetKeys {
 		return KeySet{}, nil, fmt.Errorf("%w: more than %d keys", ErrKeySet, maxSetKeys)
 	}
 	seen := map[string]bool{}
 	for i, entry := range raw.Keys {
+		private, err := holdsPrivate(entry)
+		if private {
+			return KeySet{}, nil, ErrPrivateKey
+		}
 		var j jwk
-		if err := json.Unmarshal(entry, &j); err != nil {
+		if err != nil || json.Unmarshal(entry, &j) != nil {
 			skipped = append(skipped, fmt.Errorf("key %d: not a JWK", i))
 			continue
-		}
-		if j.private() {
-			return KeySet{}, nil, ErrPrivateKey
 		}
 		if j.Kid != "" && seen[j.Kid] {
 			return KeySet{}, nil, fmt.Errorf("%w: a kid stands there twice", ErrKeySet)
 		}
 		seen[j.Kid] = true
-		keys, err := j.keys(entry, allowed)
+		keys, err := j.keys(allowed)
 		if err != nil {
 			skipped = append(skipped, fmt.Errorf("key %d: %w", i, err))
 			continue
@@ -112,46 +94,6 @@ func ParseKeySet(body []byte, allowed []Algorithm) (set KeySet, skipped []error,
 		set.keys = append(set.keys, keys...)
 	}
 	return set, skipped, nil
-}
-
-// keys returns the entry as keys, one for each allowed algorithm that it may be
-// used with: an RSA key without alg has several.
-func (j *jwk) keys(entry []byte, allowed []Algorithm) ([]Key, error) {
-	if j.Use != "" && j.Use != "sig" {
-		return nil, errors.New("not for signatures")
-	}
-	var parsed jose.JSONWebKey
-	if err := parsed.UnmarshalJSON(entry); err != nil {
-		return nil, errors.New("unknown kind, or not well formed")
-	}
-	var candidates []Algorithm
-	switch public := parsed.Key.(type) {
-	case *ecdsa.PublicKey:
-		for _, a := range []Algorithm{ES256, ES384, ES512} {
-			if public.Curve == a.curve() {
-				candidates = append(candidates, a)
-			}
-		}
-	case ed25519.PublicKey:
-		candidates = []Algorithm{EdDSA, Ed25519}
-	case *rsa.PublicKey:
-		candidates = []Algorithm{RS256, RS384, RS512, PS256, PS384, PS512}
-	}
-	var keys []Key
-	for _, a := range candidates {
-		if j.Alg != "" && j.Alg != a || !slices.Contains(allowed, a) {
-			continue
-		}
-		k, err := NewKey(j.Kid, a, parsed.Key)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, k)
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("for no algorithm that is allowed")
-	}
-	return keys, nil
 }
 
 // MarshalKeySet prints the keys as a JWK Set, in the order given: public members,

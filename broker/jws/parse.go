@@ -41,9 +41,13 @@ type Header struct {
 }
 
 // Token is a parsed token, not verified. It keeps the very bytes that were
-// signed; nothing is encoded twice.
+// signed; nothing is encoded twice. The zero value verifies with no key.
 type Token struct {
-	header    Header
+	header Header
+	parts  *parts // behind a pointer, so that no fmt verb prints a token
+}
+
+type parts struct {
 	input     string // header and payload, as signed
 	payload   []byte
 	signature []byte
@@ -81,17 +85,18 @@ func Parse(compact string) (Token, error) {
 	if err != nil {
 		return Token{}, ErrMalformed
 	}
-	t := Token{input: compact[:dots[1]]}
-	if t.header, err = parseHeader(raw); err != nil {
+	header, err := parseHeader(raw)
+	if err != nil {
 		return Token{}, err
 	}
-	if t.payload, err = strictBase64.DecodeString(compact[dots[0]+1 : dots[1]]); err != nil {
+	p := &parts{input: compact[:dots[1]]}
+	if p.payload, err = strictBase64.DecodeString(compact[dots[0]+1 : dots[1]]); err != nil {
 		return Token{}, ErrMalformed
 	}
-	if t.signature, err = strictBase64.DecodeString(compact[dots[1]+1:]); err != nil {
+	if p.signature, err = strictBase64.DecodeString(compact[dots[1]+1:]); err != nil {
 		return Token{}, ErrMalformed
 	}
-	return t, nil
+	return Token{header: header, parts: p}, nil
 }
 
 // Header returns the header. It is not verified.
@@ -99,18 +104,24 @@ func (t Token) Header() Header { return t.header }
 
 // UnverifiedPayload returns the payload before any signature was checked: good
 // for choosing whom to ask, for nothing else.
-func (t Token) UnverifiedPayload() []byte { return t.payload }
+func (t Token) UnverifiedPayload() []byte {
+	if t.parts == nil {
+		return nil
+	}
+	return t.parts.payload
+}
 
 // VerifyPayload returns the payload if the key signed it with the algorithm
-// that both of them name.
+// that both of them name. ErrAlgorithm if they name two, ErrSignature if the
+// key did not sign it.
 func (t Token) VerifyPayload(k Key) ([]byte, error) {
-	if k.public == nil || k.algorithm != t.header.Algorithm {
+	if k.public == nil || t.parts == nil || k.algorithm != t.header.Algorithm {
 		return nil, ErrAlgorithm
 	}
-	if !k.verify([]byte(t.input), t.signature) {
+	if !k.verify([]byte(t.parts.input), t.parts.signature) {
 		return nil, ErrSignature
 	}
-	return t.payload, nil
+	return t.parts.payload, nil
 }
 
 // refusedMembers change what a token means, or say where its key lies: a

@@ -4,13 +4,16 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
+	"encoding/asn1"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/big"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // verify reports whether signature is one of the input by this key. An ECDSA
@@ -30,33 +33,57 @@ func (k Key) verify(input, signature []byte) bool {
 		return ed25519.Verify(public, digest, signature)
 	case *rsa.PublicKey:
 		if k.algorithm.pss() {
-			return rsa.VerifyPSS(public, k.algorithm.hash(), digest, signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+			return rsa.VerifyPSS(public, k.algorithm.hash(), digest, signature, pssOptions(k.algorithm)) == nil
 		}
 		return rsa.VerifyPKCS1v15(public, k.algorithm.hash(), digest, signature) == nil
 	}
 	return false
 }
 
+// pssOptions fixes the salt at the length of the hash (RFC 7518 section 3.5).
+func pssOptions(a Algorithm) *rsa.PSSOptions {
+	return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: a.hash()}
+}
+
+// options says to a crypto.Signer what the algorithm is.
+func (a Algorithm) options() crypto.SignerOpts {
+	if a.pss() {
+		return pssOptions(a)
+	}
+	return a.hash()
+}
+
 // Signer signs with one private key for one algorithm. It is safe for use by
 // many goroutines.
 type Signer struct {
 	key     Key
-	private crypto.Signer
+	private *crypto.Signer // behind a pointer, so that no fmt verb prints an Ed25519 key
 }
 
-// NewSigner binds a private key of crypto/ecdsa, crypto/ed25519 or crypto/rsa
-// to a key ID and an algorithm. ErrKey if they do not go together.
+// NewSigner binds a private key to a key ID and an algorithm. ErrKey if they do
+// not go together. A key that is not in this process, behind a KMS for instance,
+// is any other crypto.Signer; every signature of such a one is verified before
+// it leaves Sign.
 func NewSigner(id string, a Algorithm, private crypto.Signer) (*Signer, error) {
-	switch private.(type) {
-	case *ecdsa.PrivateKey, ed25519.PrivateKey, *rsa.PrivateKey:
-	default:
+	missing := false
+	switch k := private.(type) {
+	case nil:
+		missing = true
+	case *ecdsa.PrivateKey:
+		missing = k == nil
+	case *rsa.PrivateKey:
+		missing = k == nil
+	case ed25519.PrivateKey:
+		missing = len(k) != ed25519.PrivateKeySize
+	}
+	if missing {
 		return nil, ErrKey
 	}
 	key, err := NewKey(id, a, private.Public())
 	if err != nil {
 		return nil, err
 	}
-	return &Signer{key: key, private: private}, nil
+	return &Signer{key: key, private: &private}, nil
 }
 
 // Key returns the public key.
@@ -67,26 +94,54 @@ func (s *Signer) Key() Key { return s.key }
 func (s *Signer) Sign(input []byte) ([]byte, error) {
 	a := s.key.algorithm
 	digest := a.digest(input)
-	switch private := s.private.(type) {
+	switch private := (*s.private).(type) {
 	case *ecdsa.PrivateKey:
 		r, t, err := ecdsa.Sign(rand.Reader, private, digest)
 		if err != nil {
 			return nil, fmt.Errorf("sign: %w", err)
 		}
-		size := (private.Curve.Params().BitSize + 7) / 8
-		signature := make([]byte, 2*size)
-		r.FillBytes(signature[:size])
-		t.FillBytes(signature[size:])
-		return signature, nil
+		return appendPair(nil, r, t, private.Curve), nil
 	case ed25519.PrivateKey:
 		return ed25519.Sign(private, digest), nil
 	case *rsa.PrivateKey:
-		if a.pss() {
-			return rsa.SignPSS(rand.Reader, private, a.hash(), digest, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
-		}
-		return rsa.SignPKCS1v15(nil, private, a.hash(), digest)
+		return private.Sign(rand.Reader, digest, a.options())
 	}
-	return nil, ErrKey
+	return s.signAway(input, digest)
+}
+
+// signAway signs with a key that is somewhere else. What comes back is checked:
+// a fault there, or a key that is not the one it says, must not reach a caller.
+func (s *Signer) signAway(input, digest []byte) ([]byte, error) {
+	signature, err := (*s.private).Sign(rand.Reader, digest, s.key.algorithm.options())
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	if public, ok := s.key.public.(*ecdsa.PublicKey); ok {
+		var pair struct{ R, S *big.Int }
+		if rest, err := asn1.Unmarshal(signature, &pair); err != nil || len(rest) > 0 || !fits(pair.R, public.Curve) || !fits(pair.S, public.Curve) {
+			return nil, ErrSignature
+		}
+		signature = appendPair(nil, pair.R, pair.S, public.Curve)
+	}
+	if !s.key.verify(input, signature) {
+		return nil, ErrSignature
+	}
+	return signature, nil
+}
+
+func fits(n *big.Int, curve elliptic.Curve) bool {
+	return n.Sign() > 0 && n.BitLen() <= curve.Params().BitSize
+}
+
+// appendPair appends r and s at the full length of the curve (RFC 7518 section
+// 3.4).
+func appendPair(dst []byte, r, s *big.Int, curve elliptic.Curve) []byte {
+	size := (curve.Params().BitSize + 7) / 8
+	dst = append(dst, make([]byte, 2*size)...)
+	pair := dst[len(dst)-2*size:]
+	r.FillBytes(pair[:size])
+	s.FillBytes(pair[size:])
+	return dst
 }
 
 // SelfTest signs and verifies once: what a key must pass before it may be used.
@@ -103,20 +158,31 @@ func (s *Signer) SelfTest() error {
 }
 
 // AppendInput appends a signing input (RFC 7515 section 5.1): the header with
-// alg, kid and typ, a dot, the payload. kid and typ must be plain ASCII without
-// quotes, as thumbprints and media types are.
+// alg, kid and typ, a dot, the payload. A kid or typ of "" is left out.
 func AppendInput(dst []byte, typ, kid string, a Algorithm, payload []byte) []byte {
 	header := make([]byte, 0, 128)
 	header = append(header, `{"alg":"`...)
 	header = append(header, a...)
-	header = append(header, `","kid":"`...)
-	header = append(header, kid...)
-	header = append(header, `","typ":"`...)
-	header = append(header, typ...)
-	header = append(header, `"}`...)
+	header = append(header, '"')
+	header = appendMember(header, "kid", kid)
+	header = appendMember(header, "typ", typ)
+	header = append(header, '}')
 	dst = base64.RawURLEncoding.AppendEncode(dst, header)
 	dst = append(dst, '.')
 	return base64.RawURLEncoding.AppendEncode(dst, payload)
+}
+
+// appendMember appends a header member. Its value is quoted, so that no kid can
+// add a member of its own; what is not UTF-8 becomes U+FFFD and matches no key.
+func appendMember(header []byte, name, value string) []byte {
+	if value == "" {
+		return header
+	}
+	header = append(header, `,"`...)
+	header = append(header, name...)
+	header = append(header, `":`...)
+	header, _ = jsontext.AppendQuote(header, value)
+	return header
 }
 
 // AppendToken appends the compact token: input, dot, signature.
@@ -124,42 +190,4 @@ func AppendToken(dst, input, signature []byte) []byte {
 	dst = append(dst, input...)
 	dst = append(dst, '.')
 	return base64.RawURLEncoding.AppendEncode(dst, signature)
-}
-
-// Thumbprint returns the RFC 7638 SHA-256 thumbprint of a public key, which is
-// the kid of every key of ours. ErrKey for a key of another kind.
-func Thumbprint(public crypto.PublicKey) (string, error) {
-	members, err := publicMembers(public)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256([]byte("{" + members + "}"))
-	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
-}
-
-// CertificateThumbprint returns the x5t#S256 of a certificate in DER (RFC 8705
-// section 3.1).
-func CertificateThumbprint(der []byte) string {
-	sum := sha256.Sum256(der)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
-// publicMembers returns the required members of the JWK, sorted by name, as RFC
-// 7638 hashes them and as a key set prints them.
-func publicMembers(public crypto.PublicKey) (string, error) {
-	encode := base64.RawURLEncoding.EncodeToString
-	switch k := public.(type) {
-	case *ecdsa.PublicKey:
-		point, err := k.Bytes() // 4, x, y
-		if err != nil {
-			return "", ErrKey
-		}
-		half := (len(point) - 1) / 2
-		return `"crv":"` + k.Curve.Params().Name + `","kty":"EC","x":"` + encode(point[1:1+half]) + `","y":"` + encode(point[1+half:]) + `"`, nil
-	case ed25519.PublicKey:
-		return `"crv":"Ed25519","kty":"OKP","x":"` + encode(k) + `"`, nil
-	case *rsa.PublicKey:
-		return `"e":"` + encode(big.NewInt(int64(k.E)).Bytes()) + `","kty":"RSA","n":"` + encode(k.N.Bytes()) + `"`, nil
-	}
-	return "", ErrKey
 }
