@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	strict "github.com/go-json-experiment/json"
+
 	"github.com/cambist/cambist/broker/jws"
 )
 
@@ -74,6 +76,26 @@ func TestDecodeClaimsRefuses(t *testing.T) {
 		"deep array":         `{"a":` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `}`,
 		"wide":               `{` + members(257) + `}`,
 		"NaN":                `{"exp":NaN}`,
+		"exp just below":     `{"exp":999999999.9}`,
+		"exp just above":     `{"exp":100000000000}`,
+		"exp array":          `{"exp":[1800000000]}`,
+		"exp hex":            `{"exp":0x6b49d200}`,
+		"exp leading zero":   `{"exp":01800000000}`,
+		"exp plus":           `{"exp":+1800000000}`,
+		"aud cut":            `{"aud":["a"`,
+		"aud number":         `{"aud":1}`,
+		"aud true":           `{"aud":true}`,
+		"long array":         `{"a":[` + strings.Repeat("1,", 2048) + `1]}`,
+		"wide below":         `{"a":{` + members(257) + `}}`,
+		"text behind":        `{"sub":"a"},`,
+		"brace behind":       `{"sub":"a"}}`,
+		"NUL behind":         "{\"sub\":\"a\"}\x00",
+		"BOM behind":         "{\"sub\":\"a\"}\ufeff",
+		"comment":            `{"sub":"a"/**/}`,
+		"null":               `null`,
+		"comma at the end":   `{"sub":"a",}`,
+		"name without value": `{"sub"}`,
+		"raw newline":        "{\"sub\":\"a\nb\"}",
 	}
 	for name, payload := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -89,9 +111,62 @@ func TestDecodeClaimsRefuses(t *testing.T) {
 		"at the depth":  strings.Repeat(`{"a":`, 8) + `1` + strings.Repeat(`}`, 8),
 		"at the width":  `{` + members(256) + `}`,
 		"variant below": `{"a":{"SUB":1}}`,
+		"array":         `{"a":[` + strings.Repeat("1,", 2047) + `1]}`,
+		"space around":  " \t\r\n{} \t\r\n",
+		"exp lowest":    `{"exp":1000000000}`,
+		"exp highest":   `{"exp":99999999999.9}`,
+		"exp exponent":  `{"exp":1.8e9}`,
+		"aud 32":        `{"aud":[` + strings.Repeat(`"a",`, 31) + `"a"]}`,
+		"capitals":      `{"Department":"x","É":1}`,
+		"direction":     `{"sub":"a\u202eb"}`,
 	} {
 		if err := jws.DecodeClaims([]byte(payload), &c, 8); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Standards HX-12, JW-8: every name that counts, alone and in each kind of other
+// spelling.
+func TestDecodeClaimsVariants(t *testing.T) {
+	t.Parallel()
+	for _, name := range strings.Fields("iss sub aud exp nbf iat jti scope scp client_id act may_act cnf azp sub_id txn anc presenters rev typ nonce keys") {
+		for _, spelling := range []string{
+			strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], strings.Replace(name, "s", "\u017f", 1), strings.Replace(name, "k", "\u212a", 1),
+		} {
+			var m map[string]any
+			err := jws.DecodeClaims([]byte(`{"`+spelling+`":"x"}`), &m, 8)
+			if (err != nil) != (spelling != name) {
+				t.Errorf("%q: %v", spelling, err)
+			}
+		}
+	}
+}
+
+// The depth is the caller's to say: an act chain may be longer than claims are.
+func TestDecodeClaimsDepth(t *testing.T) {
+	t.Parallel()
+	for depth := 1; depth < 12; depth++ {
+		payload := []byte(strings.Repeat(`{"act":`, depth) + `1` + strings.Repeat(`}`, depth))
+		for limit := 1; limit < 12; limit++ {
+			var m map[string]any
+			if err := jws.DecodeClaims(payload, &m, limit); (err != nil) != (depth > limit) {
+				t.Errorf("depth %d, limit %d: %v", depth, limit, err)
+			}
+		}
+	}
+}
+
+// No error holds anything of a payload.
+func TestClaimsErrorsAreSilent(t *testing.T) {
+	t.Parallel()
+	for _, payload := range []string{
+		`{"sub":"c4n4ry","sub":"c4n4ry"}`, `{"c4n4ry":"a","c4n4ry":1}`, `{"sub":c4n4ry}`, `{"exp":"c4n4ry"}`, `{"aud":["c4n4ry",1]}`,
+		`{"sub":"c4n4ry"}c4n4ry`, `{"SUB":"c4n4ry"}`, `{"sub":["c4n4ry"]}`, "{\"sub\":\"c4n4ry\xff\"}",
+	} {
+		var c claims
+		if err := jws.DecodeClaims([]byte(payload), &c, 8); err == nil || strings.Contains(err.Error(), "c4n4ry") {
+			t.Errorf("%q: %v", payload, err)
 		}
 	}
 }
@@ -120,6 +195,10 @@ func FuzzDecodeClaims(f *testing.F) {
 		var m map[string]any
 		if err := d.Decode(&m); err != nil {
 			t.Fatalf("encoding/json refuses %q: %v", payload, err)
+		}
+		var again map[string]any
+		if err := strict.Unmarshal(payload, &again); err != nil || len(again) != len(m) {
+			t.Fatalf("%q: %d members, %d members, %v", payload, len(m), len(again), err)
 		}
 		if s, ok := m["sub"].(string); ok != (c.Subject != "" || ok && s == "") || ok && s != c.Subject {
 			t.Fatalf("%q: sub %q", payload, c.Subject)

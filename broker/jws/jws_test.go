@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -150,6 +151,26 @@ func TestParseRefuses(t *testing.T) {
 		"two objects":         {header(`{"alg":"ES256"}{}`), jws.ErrHeader},
 		"cut object":          {header(`{"alg":"ES256"`), jws.ErrHeader},
 		"invalid UTF-8":       {header("{\"alg\":\"ES256\",\"kid\":\"\xff\"}"), jws.ErrHeader},
+		"text behind":         {header(`{"alg":"ES256"}x`), jws.ErrHeader},
+		"comma behind":        {header(`{"alg":"ES256"},`), jws.ErrHeader},
+		"brace behind":        {header(`{"alg":"ES256"}}`), jws.ErrHeader},
+		"NUL behind":          {header("{\"alg\":\"ES256\"}\x00"), jws.ErrHeader},
+		"comma at the end":    {header(`{"alg":"ES256",}`), jws.ErrHeader},
+		"lone surrogate":      {header(`{"alg":"ES256","kid":"\ud800"}`), jws.ErrHeader},
+		"alg escaped twice":   {header(`{"alg":"ES256","\u0061lg":"ES256"}`), jws.ErrHeader},
+		"Kid":                 {header(`{"alg":"ES256","Kid":"x"}`), jws.ErrHeader},
+		"TYP":                 {header(`{"alg":"ES256","TYP":"x"}`), jws.ErrHeader},
+		"ALG alone":           {header(`{"ALG":"ES256"}`), jws.ErrHeader},
+		"typ array":           {header(`{"alg":"ES256","typ":["JWT"]}`), jws.ErrHeader},
+		"kid DEL":             {header("{\"alg\":\"ES256\",\"kid\":\"a\x7f\"}"), jws.ErrHeader},
+		"extra long":          {header(`{"alg":"ES256","x":"` + strings.Repeat("k", 257) + `"}`), jws.ErrHeader},
+		"extra number":        {header(`{"alg":"ES256","x":1}`), jws.ErrHeader},
+		"p2c":                 {header(`{"alg":"ES256","p2c":2147483647}`), jws.ErrHeader},
+		"bad header base64":   {"e" + "." + b64("{}") + ".c2ln", jws.ErrMalformed},
+		"bad payload base64":  {b64(`{"alg":"ES256"}`) + ".e.c2ln", jws.ErrMalformed},
+		"loose header bits":   {strings.Replace(good, ".", "B.", 1), jws.ErrMalformed},
+		"loose payload bits":  {b64(`{"alg":"ES256"}`) + ".e31.c2ln", jws.ErrMalformed},
+		"six segments":        {"a.b.c.d.e.f", jws.ErrMalformed},
 		"BOM":                 {header("\ufeff{\"alg\":\"ES256\"}"), jws.ErrHeader},
 		"long header":         {b64(`{"alg":"ES256"`+strings.Repeat(" ", 4000)+`}`) + "." + b64("{}") + ".c2ln", jws.ErrHeader},
 	}
@@ -167,8 +188,70 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%q: %v", kid, err)
 		}
 	}
-	if p, err := jws.Parse(header(`{"alg":"ES256","x5t":"abc"}`)); err != nil || !p.Header().Extra {
+	if p, err := jws.Parse(header(`{"alg":"ES256","x5t":"abc","x5t#S256":"abc"}`)); err != nil || !p.Header().Extra {
 		t.Errorf("x5t: %v", err)
+	}
+	for _, name := range strings.Fields("jwk jku x5u x5c crit b64 zip enc cty epk apu apv iv tag p2c p2s JWK Crit cTy") {
+		if _, err := jws.Parse(header(`{"alg":"ES256","` + name + `":"x"}`)); !errors.Is(err, jws.ErrHeader) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Every byte at every kind of place: only the alphabet of base64url and the two
+// dots get through, and nothing is decoded before that is known.
+func TestParseLimits(t *testing.T) {
+	t.Parallel()
+	head := b64(`{"alg":"ES256","kid":"` + strings.Repeat("k", 256) + `"}`)
+	for c := range 256 {
+		for _, token := range []string{head + string([]byte{byte(c)}) + "AAA.AAAA.AAAA", head + ".AAA" + string([]byte{byte(c)}) + ".AAAA", head + ".AAAA.AAA" + string([]byte{byte(c)})} {
+			good := 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+			if _, err := jws.Parse(token); !good && err == nil {
+				t.Errorf("byte %#x is accepted in %q", c, token)
+			} else if good && errors.Is(err, jws.ErrMalformed) && !strings.HasPrefix(token, head+string([]byte{byte(c)})) {
+				t.Errorf("byte %#x is refused", c)
+			}
+		}
+	}
+	tail := ".AAAA"
+	if (jws.MaxTokenBytes-len(head)-1-len(tail))%4 == 1 { // no base64 has that length
+		tail = ".AAA"
+	}
+	longest := head + "." + strings.Repeat("A", jws.MaxTokenBytes-len(head)-1-len(tail)) + tail
+	if _, err := jws.Parse(longest); err != nil || len(longest) != jws.MaxTokenBytes {
+		t.Errorf("%d bytes: %v", len(longest), err)
+	}
+	dots := strings.Repeat(".", 16<<20)
+	if _, err := jws.Parse(dots); !errors.Is(err, jws.ErrTooLarge) {
+		t.Errorf("dots: %v", err)
+	}
+}
+
+// Threat D1: a token that is refused by its look costs no memory at all.
+func TestRefusalDoesNotAllocate(t *testing.T) {
+	tokens := []string{strings.Repeat(".", 16<<20), strings.Repeat(".", jws.MaxTokenBytes), "a.b.c.d.e", strings.Repeat("a", jws.MaxTokenBytes), `{"payload":""}`}
+	if n := testing.AllocsPerRun(10, func() {
+		for _, token := range tokens {
+			if _, err := jws.Parse(token); err == nil {
+				t.Error("accepted")
+			}
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestZeroToken(t *testing.T) {
+	t.Parallel()
+	var zero jws.Token
+	if payload, err := zero.VerifyPayload(signer(t, jws.ES256).Key()); !errors.Is(err, jws.ErrAlgorithm) || payload != nil {
+		t.Errorf("%q, %v", payload, err)
+	}
+	if _, err := zero.VerifyPayload(jws.Key{}); !errors.Is(err, jws.ErrAlgorithm) {
+		t.Errorf("with a zero key: %v", err)
+	}
+	if zero.UnverifiedPayload() != nil || zero.Header() != (jws.Header{}) {
+		t.Error("the zero token holds something")
 	}
 }
 
@@ -216,7 +299,8 @@ func TestVerifyRefuses(t *testing.T) {
 func TestNewKeyRefuses(t *testing.T) {
 	t.Parallel()
 	p256 := privateKey(t, jws.ES256).Public()
-	big2 := new(big.Int).Lsh(big.NewInt(1), 2047)
+	odd := func(bits uint) *big.Int { return new(big.Int).SetBit(new(big.Int).Lsh(big.NewInt(1), bits-1), 0, 1) }
+	big2 := odd(2048)
 	tests := map[string]struct {
 		alg    jws.Algorithm
 		public crypto.PublicKey
@@ -228,15 +312,58 @@ func TestNewKeyRefuses(t *testing.T) {
 		"nothing":             {jws.ES256, nil},
 		"nil EC key":          {jws.ES256, (*ecdsa.PublicKey)(nil)},
 		"short Ed25519":       {jws.EdDSA, ed25519.PublicKey("short")},
-		"RSA 1024":            {jws.RS256, &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023), E: 65537}},
-		"RSA 16384":           {jws.RS256, &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 16383), E: 65537}},
+		"RSA 2047":            {jws.RS256, &rsa.PublicKey{N: odd(2047), E: 65537}},
+		"RSA 8193":            {jws.RS256, &rsa.PublicKey{N: odd(8193), E: 65537}},
 		"RSA exponent 1":      {jws.RS256, &rsa.PublicKey{N: big2, E: 1}},
 		"RSA even exponent":   {jws.RS256, &rsa.PublicKey{N: big2, E: 4}},
+		"RSA exponent large":  {jws.RS256, &rsa.PublicKey{N: big2, E: 1<<31 + 1}},
+		"RSA exponent 0":      {jws.RS256, &rsa.PublicKey{N: big2}},
+		"RSA negative":        {jws.RS256, &rsa.PublicKey{N: new(big.Int).Neg(big2), E: 3}},
+		"RSA even modulus":    {jws.RS256, &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 3}},
 		"RSA without modulus": {jws.RS256, &rsa.PublicKey{E: 3}},
+		"RSA for EC":          {jws.ES256, &rsa.PublicKey{N: big2, E: 3}},
+		"RSA for Ed25519":     {jws.EdDSA, &rsa.PublicKey{N: big2, E: 3}},
+		"nil RSA key":         {jws.RS256, (*rsa.PublicKey)(nil)},
+		"Ed25519 for EC":      {jws.ES256, make(ed25519.PublicKey, ed25519.PublicKeySize)},
+		"no coordinates":      {jws.ES256, &ecdsa.PublicKey{Curve: elliptic.P256()}},
+		"P-224":               {jws.ES256, &ecdsa.PublicKey{Curve: elliptic.P224(), X: big.NewInt(1), Y: big.NewInt(1)}},
+		"symmetric":           {"HS256", []byte("secret")},
+		"RSA by value":        {jws.RS256, rsa.PublicKey{N: big2, E: 3}},
 	}
 	for name, tt := range tests {
 		if _, err := jws.NewKey("k", tt.alg, tt.public); !errors.Is(err, jws.ErrKey) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestNewKeyLimits(t *testing.T) {
+	t.Parallel()
+	odd := func(bits uint) *big.Int { return new(big.Int).SetBit(new(big.Int).Lsh(big.NewInt(1), bits-1), 0, 1) }
+	for name, public := range map[string]*rsa.PublicKey{
+		"2048": {N: odd(2048), E: 65537}, "8192": {N: odd(8192), E: 65537}, "e 3": {N: odd(2048), E: 3}, "e large": {N: odd(2048), E: 1<<31 - 1},
+	} {
+		if k, err := jws.NewKey("k", jws.PS384, public); err != nil || k.ID() != "k" || k.Algorithm() != jws.PS384 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	public := slices.Clone(privateKey(t, jws.EdDSA).Public().(ed25519.PublicKey))
+	k, err := jws.NewKey("k", jws.EdDSA, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public[0] ^= 1
+	if public.Equal(k.Public()) {
+		t.Error("the key is what its maker changed later")
+	}
+	for _, a := range algorithms {
+		if !a.Known() {
+			t.Errorf("%s is not known", a)
+		}
+	}
+	for _, a := range []jws.Algorithm{"", "none", "None", "HS256", "es256", "ES256K", "Ed448", "ML-DSA-44"} {
+		if a.Known() {
+			t.Errorf("%s is known", a)
 		}
 	}
 }

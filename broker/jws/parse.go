@@ -44,7 +44,7 @@ type Header struct {
 // signed; nothing is encoded twice. The zero value verifies with no key.
 type Token struct {
 	header Header
-	parts  *parts // behind a pointer, so that no fmt verb prints a token
+	open   func() parts // a closure, because fmt follows a pointer to a struct: no verb prints a token
 }
 
 type parts struct {
@@ -89,14 +89,14 @@ func Parse(compact string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	p := &parts{input: compact[:dots[1]]}
+	p := parts{input: compact[:dots[1]]}
 	if p.payload, err = strictBase64.DecodeString(compact[dots[0]+1 : dots[1]]); err != nil {
 		return Token{}, ErrMalformed
 	}
 	if p.signature, err = strictBase64.DecodeString(compact[dots[1]+1:]); err != nil {
 		return Token{}, ErrMalformed
 	}
-	return Token{header: header, parts: p}, nil
+	return Token{header: header, open: func() parts { return p }}, nil
 }
 
 // Header returns the header. It is not verified.
@@ -105,23 +105,24 @@ func (t Token) Header() Header { return t.header }
 // UnverifiedPayload returns the payload before any signature was checked: good
 // for choosing whom to ask, for nothing else.
 func (t Token) UnverifiedPayload() []byte {
-	if t.parts == nil {
+	if t.open == nil {
 		return nil
 	}
-	return t.parts.payload
+	return t.open().payload
 }
 
 // VerifyPayload returns the payload if the key signed it with the algorithm
 // that both of them name. ErrAlgorithm if they name two, ErrSignature if the
 // key did not sign it.
 func (t Token) VerifyPayload(k Key) ([]byte, error) {
-	if k.public == nil || t.parts == nil || k.algorithm != t.header.Algorithm {
+	if k.public == nil || t.open == nil || k.algorithm != t.header.Algorithm {
 		return nil, ErrAlgorithm
 	}
-	if !k.verify([]byte(t.parts.input), t.parts.signature) {
+	p := t.open()
+	if !k.verify([]byte(p.input), p.signature) {
 		return nil, ErrSignature
 	}
-	return t.parts.payload, nil
+	return p.payload, nil
 }
 
 // refusedMembers change what a token means, or say where its key lies: a

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -187,6 +188,7 @@ func appendMember(header []byte, name, value string) []byte {
 
 // AppendToken appends the compact token: input, dot, signature.
 func AppendToken(dst, input, signature []byte) []byte {
+	dst = slices.Grow(dst, len(input)+1+base64.RawURLEncoding.EncodedLen(len(signature)))
 	dst = append(dst, input...)
 	dst = append(dst, '.')
 	return base64.RawURLEncoding.AppendEncode(dst, signature)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -153,6 +155,9 @@ func TestParseForm(t *testing.T) {
 	if f.Get("grant_type") != "client_credentials" || f.Get("scope") != "a b c" || f.Has("empty") || f.Has("client_id") || f.Get("foo") != "bar" {
 		t.Errorf("%+v", f)
 	}
+	if f, err := oauth.ParseForm([]byte("audience=&audience=b&audience=c")); err != nil || f.Get("audience") != "b" || len(f.All("audience")) != 2 {
+		t.Errorf("an audience without a value is not absent: %+v, %v", f, err)
+	}
 	if got := f.All("resource"); len(got) != 2 || got[0] != "y" || got[1] != "z" || len(f.All("nothing")) != 0 {
 		t.Errorf("resources %q", got)
 	}
@@ -175,6 +180,7 @@ func TestParseFormRefuses(t *testing.T) {
 		"raw DEL":               "scope=\x7f",
 		"next line":             "scope=a%C2%85",
 		"raw next line":         "scope=a\u0085",
+		"cut UTF-8":             "scope=\xc2",
 		"no name":               "=a",
 		"broken name":           "%zz=a",
 		"value too long":        "subject_token=" + strings.Repeat("a", 16<<10+1),
@@ -231,6 +237,31 @@ func TestFormErrorNames(t *testing.T) {
 	} {
 		if _, err := oauth.ParseForm([]byte(body)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v", body, err)
+		}
+	}
+}
+
+// Every pair of bytes after a percent sign and every raw byte: what net/url
+// reads we read alike, unless it is one of the bytes that we refuse.
+func TestParseFormEveryByte(t *testing.T) {
+	t.Parallel()
+	check := func(raw string) {
+		form, err := oauth.ParseForm([]byte("scope=x" + raw + "y"))
+		want, queryErr := url.QueryUnescape("x" + raw + "y")
+		bad := queryErr != nil || !utf8.ValidString(want) || strings.ContainsFunc(want, unicode.IsControl)
+		if (err != nil) != bad || err == nil && form.Get("scope") != want {
+			t.Errorf("%q: %q, %v; net/url %q, %v", raw, form.Get("scope"), err, want, queryErr)
+		}
+	}
+	for a := range 256 {
+		if a != '&' && a != ';' {
+			check(string([]byte{byte(a)}))
+			check("%C2%" + fmt.Sprintf("%02X", a))
+		}
+		for b := range 256 {
+			if a != '&' && a != ';' && b != '&' && b != ';' {
+				check("%" + string([]byte{byte(a), byte(b)}))
+			}
 		}
 	}
 }
