@@ -1,0 +1,370 @@
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cambist/cambist/broker"
+)
+
+// Compile builds the snapshot of a revision from all its objects. It always
+// returns one: what cannot be read is quarantined and reported.
+func Compile(objects []broker.Object, revision broker.Revision, o Options) (*Snapshot, []Finding) {
+	empty := &Snapshot{opts: o, shared: &shared{seed: maphash.MakeSeed(), interner: newInterner(), conditions: newConditions()}}
+	return empty.Apply(objects, revision)
+}
+
+// Apply returns the snapshot of a later revision, given the latest state of
+// every object changed since. It copies what it touches. One goroutine at a
+// time may apply to the snapshots of one line.
+func (s *Snapshot) Apply(changes []broker.Object, revision broker.Revision) (*Snapshot, []Finding) {
+	b := newBuilder(s, revision)
+	// Issuers first: conditions are typed by their claims.
+	ordered := slices.Clone(changes)
+	slices.SortStableFunc(ordered, func(x, y broker.Object) int { return cmp.Compare(order(x.Kind), order(y.Kind)) })
+	for i := range ordered {
+		b.change(&ordered[i])
+	}
+	b.rebind()
+	return b.snapshot(), b.findings
+}
+
+func order(k broker.ObjectKind) int {
+	if k == broker.KindIssuer {
+		return 0
+	}
+	return 1
+}
+
+// builder makes one snapshot from another.
+type builder struct {
+	next     *Snapshot
+	findings []Finding
+
+	byTarget, byCaller *editor[entry]
+	rules              *editor[rule]
+	byURI, byName      *editor[resource]
+	issuers, names     *editor[broker.Issuer]
+	blocks, blockNames *editor[broker.Block]
+	issuersChanged     []string
+}
+
+func newBuilder(s *Snapshot, revision broker.Revision) *builder {
+	next := *s
+	next.revision = revision
+	next.shapes, next.loose, next.templates, next.badBlocks = slices.Clone(s.shapes), slices.Clone(s.loose), slices.Clone(s.templates), slices.Clone(s.badBlocks)
+	return &builder{
+		next: &next, byTarget: edit(s.byTarget), byCaller: edit(s.byCaller), rules: edit(s.rules), byURI: edit(s.byURI), byName: edit(s.byName),
+		issuers: edit(s.issuers), names: edit(s.issuerNames), blocks: edit(s.blocks), blockNames: edit(s.blockNames),
+	}
+}
+
+func (b *builder) snapshot() *Snapshot {
+	n := b.next
+	n.byTarget, n.byCaller, n.rules, n.byURI, n.byName = b.byTarget.table, b.byCaller.table, b.rules.table, b.byURI.table, b.byName.table
+	n.issuers, n.issuerNames, n.blocks, n.blockNames = b.issuers.table, b.names.table, b.blocks.table, b.blockNames.table
+	return n
+}
+
+func (b *builder) change(o *broker.Object) {
+	f := &faults{kind: o.Kind, name: o.Name, found: &b.findings}
+	switch o.Kind {
+	case broker.KindIssuer:
+		b.dropIssuer(o.Name)
+		b.issuersChanged = append(b.issuersChanged, o.Name)
+		if !o.Deleted {
+			b.addIssuer(compileIssuer(o, b.next.opts, f))
+		}
+	case broker.KindResource:
+		b.dropResource(o.Name)
+		if !o.Deleted {
+			b.addResource(compileResource(o, f))
+		}
+	case broker.KindMapping:
+		b.dropRule(o.Name)
+		if !o.Deleted {
+			b.addRule(compileMapping(o, b.next.shared.interner, f), f)
+		}
+	case broker.KindBlock:
+		b.dropBlock(o.Name)
+		if !o.Deleted {
+			b.addBlock(o, f)
+		}
+	case broker.KindSet:
+	default:
+		f.add("kind-unknown", "", "run a newer cambist", "objects of kind %q are unknown to this program", o.Kind)
+	}
+}
+
+func (b *builder) quarantine(bad bool, by int) {
+	if bad {
+		b.next.quarantined += by
+	}
+}
+
+func (b *builder) dropIssuer(name string) {
+	b.names.each(b.next.hash(name), func(i *broker.Issuer) bool {
+		if i.Name != name {
+			return true
+		}
+		b.quarantine(i.Quarantined, -1)
+		b.issuers.remove(b.next.hash(i.URL), i)
+		b.names.remove(b.next.hash(name), i)
+		return false
+	})
+}
+
+func (b *builder) addIssuer(i *broker.Issuer) {
+	b.quarantine(i.Quarantined, 1)
+	b.issuers.add(b.next.hash(i.URL), i)
+	b.names.add(b.next.hash(i.Name), i)
+}
+
+func (b *builder) issuer(name string) *broker.Issuer {
+	var found *broker.Issuer
+	b.names.each(b.next.hash(name), func(i *broker.Issuer) bool {
+		if i.Name == name {
+			found = i
+		}
+		return found == nil
+	})
+	return found
+}
+
+func (b *builder) dropResource(name string) {
+	b.byName.each(b.next.hash(name), func(r *resource) bool {
+		if r.object != name {
+			return true
+		}
+		b.quarantine(r.proto.Quarantined, -1)
+		if r.isTemplate() {
+			b.next.templates = slices.DeleteFunc(b.next.templates, func(t *resource) bool { return t == r })
+		} else {
+			b.byURI.remove(b.next.hash(r.proto.URI), r)
+		}
+		b.byName.remove(b.next.hash(name), r)
+		return false
+	})
+}
+
+func (b *builder) addResource(r *resource) {
+	b.quarantine(r.proto.Quarantined, 1)
+	b.byName.add(b.next.hash(r.object), r)
+	if r.isTemplate() {
+		b.next.templates = append(b.next.templates, r)
+		slices.SortFunc(b.next.templates, func(x, y *resource) int { return cmp.Compare(x.object, y.object) })
+		return
+	}
+	b.byURI.add(b.next.hash(r.proto.URI), r)
+}
+
+// keys returns where an entry lies, by shape and caller, without and with the
+// resource.
+func (b *builder) keys(e *entry) (caller, target uint64) {
+	sh := shapeOf(e.from)
+	caller = mix(b.next.hash(e.from.domain), sh.key())
+	for i := range e.from.segments {
+		if s := &e.from.segments[i]; s.kind == segmentLiteral {
+			caller = mix(caller, b.next.hash(s.text))
+		}
+	}
+	if !e.to.literal() {
+		return caller, mix(caller, anyTarget)
+	}
+	names := make([]string, len(e.to.segments))
+	for i := range e.to.segments {
+		names[i] = e.to.segments[i].text
+	}
+	return caller, mix(caller, b.next.hash(strings.Join(names, "/")))
+}
+
+// shape counts one more pattern of a shape, or one less. ok is false if there
+// are too many shapes for a new one.
+func (b *builder) shape(p *pattern, by int) (ok bool) {
+	want := shapeOf(p)
+	for i := range b.next.shapes {
+		sh := &b.next.shapes[i]
+		if sh.key() != want.key() {
+			continue
+		}
+		if sh.users += by; sh.users == 0 {
+			b.next.shapes = slices.Delete(b.next.shapes, i, i+1)
+		}
+		return true
+	}
+	if by < 0 || len(b.next.shapes) == maxShapes {
+		return false
+	}
+	want.users = by
+	b.next.shapes = append(b.next.shapes, want)
+	slices.SortFunc(b.next.shapes, func(x, y shape) int { return cmp.Compare(x.key(), y.key()) })
+	return true
+}
+
+func (b *builder) dropRule(id string) {
+	b.rules.each(b.next.hash(id), func(r *rule) bool {
+		if r.mapping.ID != id {
+			return true
+		}
+		b.quarantine(r.mapping.Quarantined, -1)
+		for i := range r.entries {
+			e := &r.entries[i]
+			loose := len(b.next.loose)
+			b.next.loose = slices.DeleteFunc(b.next.loose, func(have *entry) bool { return have == e })
+			if len(b.next.loose) == loose {
+				caller, target := b.keys(e)
+				b.byCaller.remove(caller, e)
+				b.byTarget.remove(target, e)
+				b.shape(e.from, -1)
+			}
+		}
+		b.rules.remove(b.next.hash(id), r)
+		return false
+	})
+}
+
+func (b *builder) addRule(r *rule, f *faults) {
+	b.quarantine(r.mapping.Quarantined, 1)
+	b.condition(r, f)
+	b.rules.add(b.next.hash(r.mapping.ID), r)
+	r.entries = make([]entry, 0, len(r.from)*len(r.to))
+	for i := range r.from {
+		for k := range r.to {
+			r.entries = append(r.entries, entry{rule: r, from: &r.from[i], to: &r.to[k]})
+		}
+	}
+	for i := range r.entries {
+		e := &r.entries[i]
+		switch {
+		case e.from.all || !b.shape(e.from, 1):
+			if !e.from.all {
+				f.warn("too-many-shapes", "from", "use the same forms of pattern as other rules", "there are more than %d forms of pattern; this one is slower", maxShapes)
+			}
+			b.next.loose = append(b.next.loose, e)
+		default:
+			caller, target := b.keys(e)
+			b.byCaller.add(caller, e)
+			b.byTarget.add(target, e)
+		}
+	}
+}
+
+// condition gives a rule its compiled when. Without one a conditional allow
+// refuses and a conditional deny applies.
+func (b *builder) condition(r *rule, f *faults) {
+	r.cond = nil
+	if !r.mapping.Conditional {
+		return
+	}
+	c, err := b.next.shared.conditions.get(r.when, b.issuer(r.mapping.For), r.allCaptures())
+	if err != nil {
+		f.add("condition-limit", "when", "reuse conditions", "%v", err)
+		return
+	}
+	r.cond = c
+}
+
+// allCaptures returns the captures that every pair of patterns of the rule gives.
+func (r *rule) allCaptures() []string {
+	names := map[string]bool{}
+	for _, patterns := range [][]pattern{r.from, r.to} {
+		for i := range patterns {
+			for _, name := range patterns[i].captures(nil) {
+				if r.captured(name) {
+					names[name] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// rebind types conditions anew where the claims of their issuer changed.
+func (b *builder) rebind() {
+	if len(b.issuersChanged) == 0 {
+		return
+	}
+	var affected []*rule
+	b.rules.all(func(r *rule) bool {
+		if r.mapping.Conditional && slices.Contains(b.issuersChanged, r.mapping.For) {
+			affected = append(affected, r)
+		}
+		return true
+	})
+	for _, r := range affected {
+		again := *r
+		b.dropRule(r.mapping.ID)
+		b.addRule(&again, &faults{kind: broker.KindMapping, name: r.mapping.ID, found: &b.findings})
+	}
+}
+
+func (b *builder) dropBlock(name string) {
+	b.next.badBlocks = slices.DeleteFunc(b.next.badBlocks, func(x *broker.Block) bool {
+		b.quarantine(x.Name == name, -1)
+		return x.Name == name
+	})
+	b.blockNames.each(b.next.hash(name), func(x *broker.Block) bool {
+		if x.Name != name {
+			return true
+		}
+		b.blocks.remove(b.next.blockHash(x.Target, x.ID), x)
+		b.blockNames.remove(b.next.hash(name), x)
+		return false
+	})
+}
+
+func (b *builder) addBlock(o *broker.Object, f *faults) {
+	block, err := DecodeBlock(o)
+	if err != nil {
+		f.add("object-unreadable", "", "lift the block and set it again", "%v; until then everything is refused", err)
+		b.quarantine(true, 1)
+		b.next.badBlocks = append(b.next.badBlocks, &broker.Block{Name: o.Name, Reason: "unreadable"})
+		return
+	}
+	b.blocks.add(b.next.blockHash(block.Target, block.ID), &block)
+	b.blockNames.add(b.next.hash(block.Name), &block)
+}
+
+// BlockObject returns the object that stores a block.
+func BlockObject(b broker.Block) (broker.Object, error) {
+	if !b.Target.Known() || b.ID == "" || b.Name == "" || b.Reason == "" {
+		return broker.Object{}, errors.New("a block needs a name, a target, an id and a reason")
+	}
+	body := blockBody{Target: string(b.Target), ID: b.ID, Reason: b.Reason, Until: timeText(b.Until), NotBefore: timeText(b.NotBefore)}
+	raw, err := encode(body)
+	return broker.Object{Kind: broker.KindBlock, Name: b.Name, Body: raw}, err
+}
+
+// DecodeBlock reads a stored block.
+func DecodeBlock(o *broker.Object) (broker.Block, error) {
+	var body blockBody
+	if err := decode(o.Body, &body); err != nil {
+		return broker.Block{}, err
+	}
+	b := broker.Block{Name: o.Name, Target: broker.BlockTarget(body.Target), ID: body.ID, Reason: body.Reason}
+	var err1, err2 error
+	if body.Until != "" {
+		b.Until, err1 = time.Parse(time.RFC3339, body.Until)
+	}
+	if body.NotBefore != "" {
+		b.NotBefore, err2 = time.Parse(time.RFC3339, body.NotBefore)
+	}
+	if !b.Target.Known() || b.ID == "" || err1 != nil || err2 != nil {
+		return broker.Block{}, errBody
+	}
+	return b, nil
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,236 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/env"
+	"cel.dev/cel-go/interpreter"
+
+	"github.com/cambist/cambist/broker"
+)
+
+// Bounds of a condition. The cost unit is CEL's own; ten thousand of them are
+// well under a millisecond.
+const (
+	maxConditionBytes = 1 << 10
+	maxConditionCost  = 10_000
+	maxConditions     = 20_000
+	maxListSize       = 100
+	maxStringSize     = 1 << 10
+)
+
+// attributes are what every condition may read, with their types; package
+// broker says what they mean.
+var attributes = map[string]*cel.Type{
+	broker.AttrWorkloadID:          cel.StringType,
+	broker.AttrWorkloadTrustDomain: cel.StringType,
+	broker.AttrWorkloadPath:        cel.StringType,
+	broker.AttrWorkloadNamespace:   cel.StringType,
+	broker.AttrWorkloadAccount:     cel.StringType,
+	broker.AttrWorkloadProof:       cel.StringType,
+	broker.AttrSubjectKind:         cel.StringType,
+	broker.AttrSubjectID:           cel.StringType,
+	broker.AttrSubjectIssuer:       cel.StringType,
+	broker.AttrSubjectClientID:     cel.StringType,
+	broker.AttrSubjectScopes:       cel.ListType(cel.StringType),
+	broker.AttrSubjectActors:       cel.ListType(cel.StringType),
+	broker.AttrRequestResource:     cel.StringType,
+	broker.AttrRequestAudience:     cel.StringType,
+	broker.AttrRequestScopes:       cel.ListType(cel.StringType),
+	broker.AttrRequestGrant:        cel.StringType,
+	broker.AttrRequestTime:         cel.TimestampType,
+}
+
+// conditions interns compiled conditions by what they can read and their text,
+// for all snapshots. It is safe for use by many goroutines: a condition is
+// compiled when it is first asked.
+type conditions struct {
+	mu       sync.Mutex
+	known    map[string]*condition
+	programs map[string]*cel.Env
+}
+
+func newConditions() *conditions {
+	return &conditions{known: map[string]*condition{}, programs: map[string]*cel.Env{}}
+}
+
+var errTooManyConditions = errors.New("there are more than 20000 different conditions")
+
+// get returns the condition for text over what an issuer's claims and the
+// captures of a rule let it read.
+func (cs *conditions) get(text string, issuer *broker.Issuer, captures []string) (*condition, error) {
+	var key strings.Builder
+	if issuer != nil {
+		for _, rule := range issuer.Claims {
+			fmt.Fprintf(&key, "%s:%d ", rule.Name, rule.Type)
+		}
+	}
+	fmt.Fprintf(&key, "| %s", strings.Join(captures, " "))
+	signature := key.String()
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if c, ok := cs.known[signature+"\x00"+text]; ok {
+		return c, nil
+	}
+	if len(cs.known) >= maxConditions {
+		return nil, errTooManyConditions
+	}
+	c := &condition{text: text, environment: func() (*cel.Env, error) { return cs.environment(signature, issuer, captures) }}
+	cs.known[signature+"\x00"+text] = c
+	return c, nil
+}
+
+func (cs *conditions) environment(signature string, issuer *broker.Issuer, captures []string) (*cel.Env, error) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if e, ok := cs.programs[signature]; ok {
+		return e, nil
+	}
+	// No regular expressions, whatever they are spelled as: they are the one
+	// function whose cost its input decides.
+	options := []cel.EnvOption{
+		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("matches")))),
+		cel.ParserExpressionSizeLimit(maxConditionBytes),
+	}
+	for name, kind := range attributes {
+		options = append(options, cel.Variable(name, kind))
+	}
+	if issuer != nil {
+		for _, rule := range issuer.Claims {
+			options = append(options, cel.Variable(broker.AttrUserPrefix+rule.Name, claimType(rule.Type)))
+		}
+	}
+	for _, name := range captures {
+		options = append(options, cel.Variable(broker.AttrCapturedPrefix+name, cel.StringType))
+	}
+	e, err := cel.NewCustomEnv(options...)
+	if err != nil {
+		return nil, err
+	}
+	cs.programs[signature] = e
+	return e, nil
+}
+
+func claimType(t broker.ClaimType) *cel.Type {
+	switch t {
+	case broker.ClaimBool:
+		return cel.BoolType
+	case broker.ClaimInt:
+		return cel.IntType
+	case broker.ClaimStrings, broker.ClaimEnum:
+		return cel.ListType(cel.StringType)
+	default:
+		return cel.StringType
+	}
+}
+
+// condition is one compiled when.
+type condition struct {
+	text        string
+	environment func() (*cel.Env, error)
+
+	once    sync.Once
+	program cel.Program
+	reads   []string
+	err     error
+}
+
+// compile type-checks and bounds the condition, once.
+func (c *condition) compile() error {
+	c.once.Do(func() { c.err = c.build() })
+	return c.err
+}
+
+func (c *condition) build() error {
+	if len(c.text) > maxConditionBytes {
+		return fmt.Errorf("it is longer than %d bytes", maxConditionBytes)
+	}
+	e, err := c.environment()
+	if err != nil {
+		return err
+	}
+	checked, issues := e.Compile(c.text)
+	if issues.Err() != nil {
+		return errors.New(oneLine(issues.Err().Error()))
+	}
+	if !checked.OutputType().IsExactType(cel.BoolType) {
+		return fmt.Errorf("it is a %s, not true or false", checked.OutputType())
+	}
+	cost, err := e.EstimateCost(checked, sizes{})
+	if err != nil {
+		return err
+	}
+	if cost.Max > maxConditionCost {
+		return fmt.Errorf("it may cost %d, more than %d", cost.Max, maxConditionCost)
+	}
+	for _, ref := range checked.NativeRep().ReferenceMap() {
+		if strings.Contains(ref.Name, ".") && !slices.Contains(c.reads, ref.Name) {
+			c.reads = append(c.reads, ref.Name)
+		}
+	}
+	slices.Sort(c.reads)
+	c.program, err = e.Program(checked, cel.CostLimit(maxConditionCost), cel.EvalOptions(cel.OptOptimize))
+	return err
+}
+
+// oneLine cuts CEL's drawing of the place off its message.
+func oneLine(text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	return strings.TrimPrefix(first, "ERROR: ")
+}
+
+// Holds evaluates the condition. What is not there is an error, never a default.
+func (c *condition) Holds(f *broker.Facts) (bool, error) {
+	if err := c.compile(); err != nil {
+		return false, err
+	}
+	value, _, err := c.program.Eval(activation{f})
+	if err != nil {
+		return false, err
+	}
+	holds, ok := value.Value().(bool)
+	if !ok {
+		return false, errors.New("the condition is not true or false")
+	}
+	return holds, nil
+}
+
+// Reads names the attributes that the condition reads.
+func (c *condition) Reads() []string {
+	if c.compile() != nil {
+		return nil
+	}
+	return c.reads
+}
+
+// activation gives CEL the facts by name.
+type activation struct{ facts *broker.Facts }
+
+// ResolveName returns the attribute.
+func (a activation) ResolveName(name string) (any, bool) { return a.facts.Lookup(name) }
+
+// Parent returns nil: there is no other scope.
+func (a activation) Parent() interpreter.Activation { return nil }
+
+// sizes tells the cost estimate how large attributes can be: what parsers and
+// verifiers let through.
+type sizes struct{}
+
+// EstimateSize bounds lists and strings alike.
+func (sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
+	if node.Type() != nil && node.Type().Kind() == cel.ListKind {
+		return &checker.SizeEstimate{Max: maxListSize}
+	}
+	return &checker.SizeEstimate{Max: maxStringSize}
+}
+
+// EstimateCallCost leaves the cost of functions to CEL.
+func (sizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+	return nil
+}
