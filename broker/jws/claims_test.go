@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,16 @@ func TestDecodeClaims(t *testing.T) {
 	err := jws.DecodeClaims([]byte(`{"iss":"i","sub":"s","aud":["a","b"],"exp":1800000000.9,"other":{"Sub":1,"x":[1,2]}}`+"\n"), &c, 8)
 	if err != nil || c.Issuer != "i" || c.Subject != "s" || len(c.Audience) != 2 || c.Expires != 1800000000 {
 		t.Fatalf("%+v %v", c, err)
+	}
+}
+
+func TestAudience(t *testing.T) {
+	t.Parallel()
+	for payload, want := range map[string][]string{`{"aud":"a b"}`: {"a b"}, `{"aud":["a"]}`: {"a"}, `{"aud":["b","a"],"exp":1800000000}`: {"b", "a"}, `{}`: nil} {
+		var c claims
+		if err := jws.DecodeClaims([]byte(payload), &c, 8); err != nil || !slices.Equal(c.Audience, want) {
+			t.Errorf("%s: %q, %v", payload, c.Audience, err)
+		}
 	}
 }
 
@@ -116,6 +127,8 @@ func TestDecodeClaimsRefuses(t *testing.T) {
 		"exp lowest":    `{"exp":1000000000}`,
 		"exp highest":   `{"exp":99999999999.9}`,
 		"exp exponent":  `{"exp":1.8e9}`,
+		"variant value": `{"sub":"AUD","other":"SUB"}`,
+		"aud string":    `{"aud":"a"}`,
 		"aud 32":        `{"aud":[` + strings.Repeat(`"a",`, 31) + `"a"]}`,
 		"capitals":      `{"Department":"x","É":1}`,
 		"direction":     `{"sub":"a\u202eb"}`,

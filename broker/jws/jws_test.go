@@ -221,6 +221,11 @@ func TestParseLimits(t *testing.T) {
 	if _, err := jws.Parse(longest); err != nil || len(longest) != jws.MaxTokenBytes {
 		t.Errorf("%d bytes: %v", len(longest), err)
 	}
+	for spaces, want := range map[int]error{3073 - len(`{"alg":"ES256"}`) - 1: nil, 3073 - len(`{"alg":"ES256"}`): jws.ErrHeader} { // 3072 bytes are 4096 characters
+		if _, err := jws.Parse(b64(`{"alg":"ES256"`+strings.Repeat(" ", spaces)+`}`) + ".AAAA.AAAA"); !errors.Is(err, want) {
+			t.Errorf("header with %d spaces: %v", spaces, err)
+		}
+	}
 	dots := strings.Repeat(".", 16<<20)
 	if _, err := jws.Parse(dots); !errors.Is(err, jws.ErrTooLarge) {
 		t.Errorf("dots: %v", err)
@@ -285,7 +290,20 @@ func TestVerifyRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, signature := range map[string][]byte{"DER": der, "zero": make([]byte, 64), "short": make([]byte, 63), "long": make([]byte, 65)} {
+	own, err := jws.NewSigner("k1", jws.ES256, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := own.Sign([]byte(input))
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := elliptic.P256().Params().N
+	beyond := new(big.Int).Add(new(big.Int).SetBytes(pair[32:]), order) // the same s, not reduced
+	for name, signature := range map[string][]byte{
+		"zero between r and s": slices.Concat(pair[:32], []byte{0}, pair[32:]), "zero in front": slices.Concat([]byte{0}, pair),
+		"r is 0": slices.Concat(make([]byte, 32), pair[32:]), "s is the order": slices.Concat(pair[:32], order.Bytes()), "s beyond the order": slices.Concat(pair[:32], beyond.Bytes()),
+		"DER": der, "zero": make([]byte, 64), "short": make([]byte, 63), "long": make([]byte, 65)} {
 		p, err := jws.Parse(string(jws.AppendToken(nil, []byte(input), signature)))
 		if err != nil {
 			t.Fatal(err)
@@ -325,6 +343,9 @@ func TestNewKeyRefuses(t *testing.T) {
 		"RSA for Ed25519":     {jws.EdDSA, &rsa.PublicKey{N: big2, E: 3}},
 		"nil RSA key":         {jws.RS256, (*rsa.PublicKey)(nil)},
 		"Ed25519 for EC":      {jws.ES256, make(ed25519.PublicKey, ed25519.PublicKeySize)},
+		"no y":                {jws.ES256, &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1)}},
+		"no x":                {jws.ES256, &ecdsa.PublicKey{Curve: elliptic.P256(), Y: big.NewInt(1)}},
+		"no curve at all":     {jws.RS256, &ecdsa.PublicKey{}},
 		"no coordinates":      {jws.ES256, &ecdsa.PublicKey{Curve: elliptic.P256()}},
 		"P-224":               {jws.ES256, &ecdsa.PublicKey{Curve: elliptic.P224(), X: big.NewInt(1), Y: big.NewInt(1)}},
 		"symmetric":           {"HS256", []byte("secret")},
@@ -377,6 +398,17 @@ func TestMediaType(t *testing.T) {
 	} {
 		if got := jws.MediaType(typ); got != want {
 			t.Errorf("%q: %q, want %q", typ, got, want)
+		}
+	}
+	for c := range 256 {
+		want := "?"
+		if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.ContainsRune("+-._", rune(c)) {
+			want = "x" + string(rune(c))
+		} else if 'A' <= c && c <= 'Z' {
+			want = "x" + string(rune(c-'A'+'a'))
+		}
+		if got := jws.MediaType("x" + string([]byte{byte(c)})); got != want {
+			t.Errorf("byte %#x: %q, want %q", c, got, want)
 		}
 	}
 }

@@ -180,6 +180,37 @@ func TestParseKeySetAlgorithms(t *testing.T) {
 	}
 }
 
+// An operator reads why a key of an issuer is not used.
+func TestParseKeySetSaysWhy(t *testing.T) {
+	t.Parallel()
+	for entry, want := range map[string]string{
+		`1`:                                     "not a JWK",
+		`{"kid":1}`:                             "not a JWK",
+		`{"kty":"EC","use":"enc"}`:              "not for signatures",
+		`{"kty":"AKP"}`:                         "of an unknown kind",
+		`{"kty":"EC","crv":"secp256k1"}`:        "of an unknown kind",
+		`{"kty":"OKP","crv":"X25519"}`:          "of an unknown kind",
+		`{"kty":"oct","crv":"Ed25519"}`:         "of an unknown kind",
+		`{"kty":"EC","crv":"P-256"}`:            "not well formed",
+		`{"kty":"OKP","crv":"Ed25519","x":"!"}`: "not well formed",
+		`{"kty":"RSA","n":"!","e":"AQAB"}`:      "not well formed",
+		rsaEntry(2048, "!"):                     "not well formed",
+		rsaEntry(2048, "AQAAAAE"):               "not well formed",
+		rsaEntry(2048, "AQAAAQ"):                "",
+		rsaEntry(1024, "AQAB"):                  "key does not fit the algorithm",
+		`{"kty":"OKP","crv":"Ed25519"}`:         "key does not fit the algorithm",
+		rsaEntry(2048, `AQAB","alg":"RS1`):      "for no algorithm that is allowed",
+	} {
+		_, skipped, err := jws.ParseKeySet([]byte(`{"keys":[`+entry+`]}`), algorithms)
+		if want == "" && len(skipped) == 0 && err == nil {
+			continue
+		}
+		if err != nil || len(skipped) != 1 || skipped[0].Error() != "key 0: "+want {
+			t.Errorf("%s: %v, %v", entry, skipped, err)
+		}
+	}
+}
+
 // Standards JK-1: what is printed holds public members alone, in the order given,
 // and we and go-jose read the same keys back.
 func TestMarshalKeySet(t *testing.T) {

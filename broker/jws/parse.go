@@ -164,7 +164,7 @@ func parseHeader(raw []byte) (Header, error) {
 			h.KeyID = text
 		case name == "typ":
 			h.Type = text
-		case lower == "alg" || lower == "kid" || lower == "typ" || strings.EqualFold(lower, "kid"):
+		case lower == "alg" || lower == "kid" || lower == "typ": // the Kelvin sign lowers to k
 			return Header{}, fmt.Errorf("%w: a case variant of a member", ErrHeader)
 		default:
 			h.Extra = true

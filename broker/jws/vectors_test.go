@@ -2,8 +2,12 @@ package jws_test
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
+	"math/big"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
@@ -96,8 +100,12 @@ func TestThumbprintVectors(t *testing.T) {
 			t.Errorf("%s: %q, %v", a, got, err)
 		}
 	}
-	if got, err := jws.Thumbprint([]byte("secret")); err == nil {
-		t.Errorf("a symmetric key has the thumbprint %q", got)
+	for name, public := range map[string]crypto.PublicKey{
+		"symmetric": []byte("secret"), "nothing": nil, "off the curve": &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)},
+	} {
+		if got, err := jws.Thumbprint(public); !errors.Is(err, jws.ErrKey) || got != "" {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 }
 
