@@ -207,10 +207,11 @@ func (p *pattern) captures(names []string) []string {
 	return names
 }
 
-// broad reports whether a workload pattern fixes nothing below the trust domain.
+// broad reports whether a workload pattern fixes nothing below the trust domain,
+// not even to the same value as the resource.
 func (p *pattern) broad() bool {
 	for i := range p.segments {
-		if s := &p.segments[i]; s.kind == segmentLiteral && (i%2 == 1 || i > 2 || s.text != "ns" && s.text != "sa") {
+		if s := &p.segments[i]; s.kind == segmentCapture || s.kind == segmentLiteral && (i%2 == 1 || i > 2 || s.text != "ns" && s.text != "sa") {
 			return false
 		}
 	}

@@ -1,0 +1,331 @@
+package policy_test
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"pgregory.net/rapid"
+
+	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/oauth"
+	"github.com/cambist/cambist/broker/policy"
+)
+
+// reference matches one pattern the slow way, written from design 5.
+func reference(pattern, name string, captured map[string]string) bool {
+	ps, ns := strings.Split(pattern, "/"), strings.Split(name, "/")
+	for i, p := range ps {
+		if p == "**" {
+			return len(ns) > i
+		}
+		if i >= len(ns) {
+			return false
+		}
+		switch {
+		case p == "*":
+		case p[0] == '{':
+			if have, ok := captured[p]; ok && have != ns[i] || strings.ContainsAny(ns[i], "._ABC") {
+				return false
+			}
+			captured[p] = ns[i]
+		case p != ns[i]:
+			return false
+		}
+	}
+	return len(ps) == len(ns)
+}
+
+type drawnRule struct {
+	from, to string
+	deny     bool
+	scope    string
+}
+
+func drawPath(t *rapid.T, wild bool) string {
+	words := []string{"a", "b", "c.d"}
+	if wild {
+		words = append(words, "*", "{x}", "{y}")
+	}
+	parts := rapid.SliceOfN(rapid.SampledFrom(words), 1, 4).Draw(t, "path")
+	seen := map[string]bool{}
+	for i, p := range parts {
+		if p[0] == '{' && seen[p] {
+			parts[i] = "*"
+		}
+		seen[p] = true
+	}
+	if wild && rapid.IntRange(0, 4).Draw(t, "rest") == 0 {
+		parts = append(parts, "**")
+	}
+	return strings.Join(parts, "/")
+}
+
+func (d drawnRule) object(name string) broker.Object {
+	effect := "allow"
+	if d.deny {
+		effect = "deny"
+	}
+	body := fmt.Sprintf(`{"effect":%q,"from":["spiffe://td/%s"],"to":[%q],"scopes":[%q]}`, effect, d.from, d.to, d.scope)
+	return broker.Object{Kind: broker.KindMapping, Name: "s/" + name, Set: "s", Body: []byte(body)}
+}
+
+func drawRule(t *rapid.T) drawnRule {
+	return drawnRule{from: drawPath(t, true), to: drawPath(t, true), deny: rapid.Bool().Draw(t, "deny"), scope: rapid.SampledFrom([]string{"r", "w"}).Draw(t, "scope")}
+}
+
+func found(s broker.View, w spiffeid.ID, r *broker.Resource) []string {
+	var names []string
+	for _, c := range s.Find(nil, w, r) {
+		names = append(names, fmt.Sprintf("%s %s %v", c.Mapping.ID, c.Mapping.Scopes, c.Mapping.Deny))
+	}
+	return names
+}
+
+// The index finds what a linear search finds, after any history of changes; and
+// a snapshot reached by changes answers as one built at once.
+func TestIndexEqualsReference(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		rules := map[string]drawnRule{}
+		s, _ := policy.Compile(nil, 0, options)
+		for revision := range broker.Revision(rapid.IntRange(1, 6).Draw(t, "revisions")) {
+			var changes []broker.Object
+			for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"1", "2", "3", "4", "5", "6", "7", "8"}), 1, -1, rapid.ID[string]).Draw(t, "changed") {
+				if _, ok := rules[name]; ok && rapid.IntRange(0, 2).Draw(t, "delete") == 0 {
+					delete(rules, name)
+					changes = append(changes, broker.Object{Kind: broker.KindMapping, Name: "s/" + name, Deleted: true})
+					continue
+				}
+				rules[name] = drawRule(t)
+				changes = append(changes, rules[name].object(name))
+			}
+			s, _ = s.Apply(changes, revision+1)
+		}
+		var all []broker.Object
+		for name, r := range rules {
+			all = append(all, r.object(name))
+		}
+		fresh, _ := policy.Compile(all, 99, options)
+		for range 10 {
+			path, name := drawPath(t, false), drawPath(t, false)
+			w := spiffeid.RequireFromString("spiffe://td/" + path)
+			r := &broker.Resource{Name: name}
+			var want []string
+			for rule, d := range rules {
+				captured := map[string]string{}
+				if reference(d.from, path, captured) && (d.deny && (d.to == "*" || d.to == "**") || reference(d.to, name, captured)) && (d.deny || d.to != "*" && d.to != "**") {
+					want = append(want, fmt.Sprintf("s/%s %s %v", rule, d.scope, d.deny))
+				}
+			}
+			slices.Sort(want)
+			if got := found(s, w, r); !slices.Equal(got, want) {
+				t.Fatalf("%s for %s: found %v, want %v", w, name, got, want)
+			}
+			if got := found(fresh, w, r); !slices.Equal(got, want) {
+				t.Fatalf("%s for %s: built at once found %v, want %v", w, name, got, want)
+			}
+			if got := found(s, spiffeid.RequireFromString("spiffe://td2/"+path), r); len(got) != 0 {
+				t.Fatalf("found in another trust domain: %v", got)
+			}
+		}
+		if s.Mappings() != len(rules) {
+			t.Fatalf("%d mappings, want %d", s.Mappings(), len(rules))
+		}
+	})
+}
+
+// More forms of pattern than the index has room for are found all the same.
+func TestManyShapes(t *testing.T) {
+	t.Parallel()
+	var objects []broker.Object
+	for mask := range 128 {
+		parts := make([]string, 7)
+		for i := range parts {
+			if parts[i] = "*"; mask&(1<<i) != 0 {
+				parts[i] = "a"
+			}
+		}
+		objects = append(objects, drawnRule{from: strings.Join(parts, "/"), to: "r", scope: "r"}.object(fmt.Sprint(mask)))
+	}
+	s, findings := policy.Compile(objects, 1, options)
+	if len(findings) != 64 || findings[0].Code != "too-many-shapes" || policy.HasErrors(findings) {
+		t.Errorf("%d findings", len(findings))
+	}
+	if got := found(s, spiffeid.RequireFromString("spiffe://td/a/a/a/a/a/a/a"), &broker.Resource{Name: "r"}); len(got) != 128 {
+		t.Errorf("found %d", len(got))
+	}
+	for i := range objects {
+		objects[i].Deleted = true
+	}
+	s, _ = s.Apply(objects, 2)
+	if got := found(s, spiffeid.RequireFromString("spiffe://td/a/a/a/a/a/a/a"), &broker.Resource{Name: "r"}); len(got) != 0 || s.Mappings() != 0 {
+		t.Errorf("found %v after all are gone", got)
+	}
+}
+
+// Whatever rests in the store, nothing panics, and a row that cannot be read
+// never gives a scope that was not given before (design 8, threats G10, P22).
+func FuzzRows(f *testing.F) {
+	for _, kind := range []string{"issuer", "resource", "mapping", "block", "set", "x"} {
+		f.Add(kind, "a", []byte(`{"effect":"allow","from":["spiffe://td/**"],"to":["ledger"],"scopes":["ledger.write"]`))
+		f.Add(kind, "ledger", []byte(`{"uri":"https://ledger.prod.example"}`))
+		f.Add(kind, "corp", []byte(`{"url":"https://acme.okta.com/oauth2/aus1","kind":"okta"}`))
+		f.Add(kind, "b", []byte(`{"target":"subject","id":"x","reason":"y"}`))
+	}
+	s := design(f)
+	before := broker.Decide(ask(f, s, "bi/reports", ledgerURI, nil, "ledger.read", "ledger.write"), nil)
+	f.Fuzz(func(t *testing.T, kind, name string, body []byte) {
+		after, _ := s.Apply([]broker.Object{{Kind: broker.ObjectKind(kind), Name: name, Set: "x", Body: body}}, 2)
+		d := broker.Decide(ask(t, after, "bi/reports", ledgerURI, nil, "ledger.read", "ledger.write"), nil)
+		if after.Quarantined() > 0 && d.Allowed && !before.Allowed {
+			t.Fatalf("a row that cannot be read gives %q", d.Scopes)
+		}
+		_ = broker.Decide(ask(t, after, "shop/web", ordersURI, nil), nil)
+		after.Find(nil, id("shop/web"), nil)
+		policy.Lint([]broker.Object{{Kind: broker.ObjectKind(kind), Name: name, Set: "x", Body: body}}, options)
+	})
+}
+
+// A quarantined row of each kind refuses all in its scope, and nothing besides.
+func TestQuarantine(t *testing.T) {
+	t.Parallel()
+	s := design(t)
+	tests := map[string]struct {
+		object  broker.Object
+		reports broker.Reason // of bi/reports for ledger; "" for allowed
+		web     broker.Reason // of shop/web on behalf of a customer
+	}{
+		"allow":                   {broker.Object{Kind: broker.KindMapping, Name: "shop/reports", Body: []byte(`{"effect":"allow","x":1}`)}, broker.ReasonMappingNone, ""},
+		"allow with a bad ttl":    {broker.Object{Kind: broker.KindMapping, Name: "shop/reports", Body: []byte(`{"effect":"allow","from":["spiffe://prod.example/ns/bi/sa/reports"],"to":["ledger"],"scopes":["ledger.read"],"ttl":"x"}`)}, broker.ReasonMappingFailed, ""},
+		"deny":                    {broker.Object{Kind: broker.KindMapping, Name: "shop/staging-no-money", Body: []byte(`{"effect":"deny","x":1}`)}, broker.ReasonDenied, broker.ReasonDenied},
+		"garbage":                 {broker.Object{Kind: broker.KindMapping, Name: "shop/new", Body: []byte("\x00")}, broker.ReasonDenied, broker.ReasonDenied},
+		"deny with a bad time":    {broker.Object{Kind: broker.KindMapping, Name: "shop/new", Body: []byte(`{"effect":"deny","from":["spiffe://prod.example/ns/bi/**"],"to":["*"],"scopes":["call"],"until":"x"}`)}, broker.ReasonDenied, ""},
+		"resource":                {broker.Object{Kind: broker.KindResource, Name: "ledger", Body: []byte(`{"uri":"https://ledger.prod.example","served_by":[],"scopes":[{"name":"ledger.read"}],"binding":"?","proof":["mtls"],"ttl":"5m","freshness":"normal","alg":"ES256"}`)}, broker.ReasonResourceQuarantined, ""},
+		"resource without a uri":  {broker.Object{Kind: broker.KindResource, Name: "ledger", Body: []byte(`{`)}, broker.ReasonResourceUnknown, ""},
+		"issuer":                  {broker.Object{Kind: broker.KindIssuer, Name: "corp", Body: []byte(`{"url":"https://acme.okta.com/oauth2/aus1","kind":"?","audiences":[{"value":"cambist","any":true}]}`)}, "", broker.ReasonSubjectUnknown},
+		"block":                   {broker.Object{Kind: broker.KindBlock, Name: "b", Body: []byte(`{}`)}, broker.ReasonBlocked, broker.ReasonBlocked},
+		"an object of the future": {broker.Object{Kind: "quota", Name: "q", Body: []byte(`{}`)}, "", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bad, findings := policy.Compile(append(objectsOf(t), tt.object), 2, options)
+			if name != "an object of the future" && bad.Quarantined() != 1 || len(findings) == 0 {
+				t.Errorf("%d quarantined, findings %v", bad.Quarantined(), findings)
+			}
+			if d := broker.Decide(ask(t, bad, "bi/reports", ledgerURI, nil, "ledger.read"), nil); d.Reason != tt.reports {
+				t.Errorf("reports: %q, want %q", d.Reason, tt.reports)
+			}
+			subject := user(t, s, "customer")
+			subject.Issuer, _ = bad.Issuer(subject.Origin.Issuer)
+			if d := broker.Decide(ask(t, bad, "shop/web", ordersURI, subject, "orders.write"), nil); d.Reason != tt.web {
+				t.Errorf("web: %q, want %q", d.Reason, tt.web)
+			}
+		})
+	}
+}
+
+func objectsOf(t testing.TB) []broker.Object { t.Helper(); return parse(t, designText(t)).Objects }
+
+// A change of an issuer's claims types the conditions anew.
+func TestIssuerChangeRebindsConditions(t *testing.T) {
+	t.Parallel()
+	s := design(t)
+	for _, o := range objectsOf(t) {
+		if o.Kind == broker.KindIssuer {
+			o.Body = []byte(strings.Replace(string(o.Body), `"name":"groups","type":"enum","values":["customer","finance"]`, `"name":"groups","type":"string"`, 1))
+			o.Body = []byte(strings.Replace(string(o.Body), `"carry":["groups"]`, `"carry":[]`, 1))
+			changed, findings := s.Apply([]broker.Object{o}, 2)
+			if len(findings) > 0 {
+				t.Fatal(findings)
+			}
+			subject := user(t, changed, "customer")
+			if d := broker.Decide(ask(t, changed, "shop/web", ordersURI, subject, "orders.write"), nil); d.Reason != broker.ReasonMappingFailed {
+				t.Errorf("a condition over another type: %q", d.Reason)
+			}
+			back, _ := changed.Apply(objectsOf(t), 3)
+			if d := broker.Decide(ask(t, back, "shop/web", ordersURI, user(t, back, "customer"), "orders.write"), nil); !d.Allowed {
+				t.Errorf("after it was changed back: %q", d.Reason)
+			}
+		}
+	}
+}
+
+func many(n int) []broker.Object {
+	objects := make([]broker.Object, 0, n+100)
+	for i := range 100 {
+		objects = append(objects, broker.Object{Kind: broker.KindResource, Name: fmt.Sprintf("r%d", i), Set: "s", Body: []byte(fmt.Sprintf(
+			`{"uri":"https://r%d.example","served_by":[],"scopes":[{"name":"read"},{"name":"write"}],"binding":"identity","proof":["mtls"],"ttl":"5m0s","freshness":"normal","alg":"ES256"}`, i))})
+	}
+	for i := range n {
+		from := fmt.Sprintf("spiffe://prod.example/ns/ns%d/sa/sa%d", i/50, i%50)
+		if i%20 == 0 {
+			from = fmt.Sprintf("spiffe://prod.example/ns/ns%d/sa/*", i/50)
+		}
+		objects = append(objects, broker.Object{Kind: broker.KindMapping, Name: fmt.Sprintf("s/m%d", i), Set: "s", Body: []byte(fmt.Sprintf(
+			`{"effect":"allow","from":[%q],"to":["r%d"],"scopes":["read"]}`, from, i%100))})
+	}
+	return objects
+}
+
+func BenchmarkPolicy(b *testing.B) {
+	for _, n := range []int{10, 1_000, 100_000, 1_000_000} {
+		objects := many(n)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		s, findings := policy.Compile(objects, 1, options)
+		if policy.HasErrors(findings) {
+			b.Fatal(findings[0])
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		bytesEach := float64(after.HeapAlloc-before.HeapAlloc) / float64(n)
+		workloads := make([]spiffeid.ID, 4096)
+		for i := range workloads {
+			k := (i * 7919) % n
+			workloads[i] = spiffeid.RequireFromString(fmt.Sprintf("spiffe://prod.example/ns/ns%d/sa/sa%d", k/50, k%50))
+		}
+		r, _ := s.Resource("https://r1.example")
+		b.Run(fmt.Sprintf("Find/%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			var dst []broker.Candidate
+			i := 0
+			for b.Loop() {
+				i++
+				dst = s.Find(dst[:0], workloads[i%len(workloads)], r)
+			}
+			b.ReportMetric(bytesEach, "B/mapping")
+		})
+		b.Run(fmt.Sprintf("Decide/%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			want, _ := oauth.NewScopes("read")
+			i, allowed := 0, 0
+			for b.Loop() {
+				i++
+				k := (i * 7919) % n
+				w := workloads[i%len(workloads)]
+				r, _ := s.Resource("https://r" + fmt.Sprint(k%100) + ".example")
+				q := &broker.Question{Now: now, View: s, Limits: broker.DefaultLimits(), Workload: broker.Workload{ID: w, Proof: broker.ProofMTLS, NotAfter: now.Add(1e12)},
+					Request: broker.ExchangeRequest{Grant: oauth.GrantClientCredentials, Audience: r.URI, Scopes: want}, Resource: r}
+				q.Candidates = s.Find(nil, w, r)
+				if broker.Decide(q, nil).Allowed {
+					allowed++
+				}
+			}
+			b.ReportMetric(float64(allowed)/float64(b.N), "allowed")
+		})
+		b.Run(fmt.Sprintf("Apply/%d", n), func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				i++
+				o := objects[100+i%n]
+				s, _ = s.Apply([]broker.Object{o}, broker.Revision(i))
+			}
+		})
+	}
+}
