@@ -72,7 +72,7 @@ func signer(t testing.TB, a jws.Algorithm) *jws.Signer {
 
 func sign(t testing.TB, s *jws.Signer, typ, payload string) string {
 	t.Helper()
-	input := jws.AppendInput(nil, typ, s.Key().ID(), s.Key().Algorithm(), []byte(payload))
+	input := s.AppendInput(nil, typ, []byte(payload))
 	signature, err := s.Sign(input)
 	if err != nil {
 		t.Fatal(err)

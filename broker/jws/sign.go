@@ -159,13 +159,15 @@ func (s *Signer) SelfTest() error {
 }
 
 // AppendInput appends a signing input (RFC 7515 section 5.1): the header with
-// alg, kid and typ, a dot, the payload. A kid or typ of "" is left out.
-func AppendInput(dst []byte, typ, kid string, a Algorithm, payload []byte) []byte {
+// alg and kid of this key and the typ, a dot, the payload. A kid or typ of "" is
+// left out. It is a method so that no header names another key or algorithm
+// than the one that signs.
+func (s *Signer) AppendInput(dst []byte, typ string, payload []byte) []byte {
 	header := make([]byte, 0, 128)
 	header = append(header, `{"alg":"`...)
-	header = append(header, a...)
+	header = append(header, s.key.algorithm...)
 	header = append(header, '"')
-	header = appendMember(header, "kid", kid)
+	header = appendMember(header, "kid", s.key.id)
 	header = appendMember(header, "typ", typ)
 	header = append(header, '}')
 	dst = base64.RawURLEncoding.AppendEncode(dst, header)

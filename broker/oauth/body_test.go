@@ -109,8 +109,8 @@ func TestBodiesAsWritten(t *testing.T) {
 			`{"error":"invalid_scope","error_description":"scope ?a?","error_uri":"https://x/e"}` + "\n",
 		},
 		"escapes": {
-			string((&oauth.TokenResponse{AccessToken: oauth.NewSecret("a\"\\\n\x7f\xff"), TokenType: "B"}).AppendJSON(nil)),
-			`{"access_token":"a\"\\\u000a\u007f\u00ff","token_type":"B","expires_in":0}` + "\n",
+			string((&oauth.TokenResponse{AccessToken: oauth.NewSecret("a~\"\\\n\x7f\xff"), TokenType: "B"}).AppendJSON(nil)),
+			`{"access_token":"a~\"\\\u000a\u007f\u00ff","token_type":"B","expires_in":0}` + "\n",
 		},
 	}
 	for name, tt := range tests {

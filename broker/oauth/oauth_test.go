@@ -51,6 +51,9 @@ func TestSecretNeverPrints(t *testing.T) {
 	if sum := s.SHA256(); sum != sha256.Sum256([]byte(canary)) {
 		t.Error("the hash is not the value's")
 	}
+	if !oauth.NewSecret("").IsZero() {
+		t.Error("an empty secret is one")
+	}
 	if s.Reveal() != canary || s.IsZero() || !(oauth.Secret{}).IsZero() || (oauth.Secret{}).Reveal() != "" {
 		t.Error("reveal")
 	}
