@@ -327,21 +327,29 @@ func (q *finder) add(r *rule, captured []broker.Capture, of *broker.Resource) {
 
 // expand adds a mapping for every resource that its to can mean.
 func (q *finder) expand(e *entry, captured []broker.Capture) {
-	q.s.byName.all(func(r *resource) bool {
+	shards := q.s.byName.shards
+	for i := range shards {
+		for k := range shards[i].slots {
+			if r := shards[i].slots[k].item; r != nil {
+				q.expandTo(e, r, captured)
+			}
+		}
+	}
+}
+
+func (q *finder) expandTo(e *entry, r *resource, captured []broker.Capture) {
+	if !r.isTemplate() {
 		var buffer [maxSegments]string
-		if !r.isTemplate() {
-			if all, ok := e.to.match(split(r.object, &buffer), captured); ok {
-				q.add(e.rule, all, &r.proto)
-			}
-			return true
+		if all, ok := e.to.match(split(r.object, &buffer), captured); ok {
+			q.add(e.rule, all, &r.proto)
 		}
-		if bound, ok := partly(&r.name, e.to, captured); ok {
-			if made, ok := r.instance(bound, "*"); ok {
-				q.add(e.rule, captured, made)
-			}
+		return
+	}
+	if bound, ok := partly(&r.name, e.to, captured); ok {
+		if made, ok := r.instance(bound, "*"); ok {
+			q.add(e.rule, captured, made)
 		}
-		return true
-	})
+	}
 }
 
 // partly says which captures of a template's name a to pattern fixes, given

@@ -56,20 +56,28 @@ func (t *table[T]) all(f func(*T) bool) {
 	}
 }
 
-// editor makes the next version of a table.
+// editor makes the next version of a table. Nothing is copied before the first
+// change.
 type editor[T any] struct {
 	table[T]
-	owned [numShards]bool // shards that no published table shares
+	owned *[numShards]bool // shards that no published table shares; nil while the root is shared too
 }
 
-func edit[T any](t table[T]) *editor[T] {
-	e := &editor[T]{table: table[T]{shards: make([]shard[T], numShards), count: t.count}}
-	copy(e.shards, t.shards)
-	return e
+func edit[T any](t table[T]) *editor[T] { return &editor[T]{table: t} }
+
+// root copies the root, once.
+func (e *editor[T]) root() {
+	if e.owned != nil {
+		return
+	}
+	shards := make([]shard[T], numShards)
+	copy(shards, e.shards)
+	e.shards, e.owned = shards, new([numShards]bool)
 }
 
 // own returns the shard of a hash for writing, with room for one more.
 func (e *editor[T]) own(hash uint64) *shard[T] {
+	e.root()
 	i := hash >> (64 - shardBits)
 	s := &e.shards[i]
 	switch {
@@ -89,6 +97,7 @@ func (e *editor[T]) add(hash uint64, item *T) {
 
 // remove takes out the very item, if it is there.
 func (e *editor[T]) remove(hash uint64, item *T) {
+	e.root()
 	i := hash >> (64 - shardBits)
 	s := &e.shards[i]
 	before := s.used

@@ -1,0 +1,110 @@
+package keys
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cambist/cambist/store"
+)
+
+// KEK encrypts keys at rest. Rows hold nothing that is of use without it.
+type KEK struct {
+	aead cipher.AEAD
+	id   [4]byte
+}
+
+const kekBytes = 32
+
+// ReadKEK reads the key-encryption key from a file: 32 random bytes, raw or in
+// base64 or hexadecimal. A file that others may read is refused.
+func ReadKEK(path string) (KEK, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return KEK{}, fmt.Errorf("key-encryption key: %w (make one: openssl rand -base64 32 > FILE; chmod 600 FILE)", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return KEK{}, fmt.Errorf("key-encryption key: %s may be read by others (chmod 600 %s)", path, path)
+	}
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the path
+	if err != nil {
+		return KEK{}, fmt.Errorf("key-encryption key: %w", err)
+	}
+	if len(raw) != kekBytes {
+		text := strings.TrimSpace(string(raw))
+		if decoded, err := hex.DecodeString(text); err == nil { // first: every such text is base64 too, of something longer
+			raw = decoded
+		} else if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
+			raw = decoded
+		}
+	}
+	kek, err := NewKEK(raw)
+	if err != nil {
+		return KEK{}, fmt.Errorf("%w: %s (make one: openssl rand -base64 32 > FILE; chmod 600 FILE)", err, path)
+	}
+	return kek, nil
+}
+
+// NewKEK returns the KEK of 32 bytes.
+func NewKEK(raw []byte) (KEK, error) {
+	if len(raw) != kekBytes {
+		return KEK{}, errors.New("key-encryption key: it is not 32 bytes long")
+	}
+	aead, err := newAEAD(raw)
+	if err != nil {
+		return KEK{}, err
+	}
+	sum := sha256.Sum256(append([]byte("cambist kek id\x00"), raw...))
+	return KEK{aead: aead, id: [4]byte(sum[:4])}, nil
+}
+
+// newAEAD returns AES-256-GCM that chooses its nonces itself: the only GCM that
+// is permitted in FIPS mode, and one that cannot be misused.
+func newAEAD(raw []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(raw)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+const wrapVersion = 1
+
+var (
+	errWrapped  = errors.New("the wrapped key cannot be read")
+	errOtherKEK = errors.New("the key was wrapped under another key-encryption key")
+)
+
+// additional binds a wrapped key to its row, so that rows cannot be swapped,
+// relabelled or dated anew.
+func additional(k *store.KeyRow) []byte {
+	return fmt.Appendf(nil, "cambist key %d|%s|%s|%s|%d", wrapVersion, k.ID, k.Algorithm, k.Purpose, k.CreatedAt.Truncate(time.Microsecond).UnixMicro())
+}
+
+// wrap encrypts a private key for its row: version, KEK id, nonce, ciphertext.
+func (k KEK) wrap(plain []byte, row *store.KeyRow) []byte {
+	header := append([]byte{wrapVersion}, k.id[:]...)
+	return k.aead.Seal(header, nil, plain, additional(row))
+}
+
+func (k KEK) unwrap(row *store.KeyRow) ([]byte, error) {
+	header := 1 + len(k.id)
+	if len(row.Wrapped) < header || row.Wrapped[0] != wrapVersion {
+		return nil, errWrapped
+	}
+	if [4]byte(row.Wrapped[1:header]) != k.id {
+		return nil, errOtherKEK
+	}
+	plain, err := k.aead.Open(nil, nil, row.Wrapped[header:], additional(row))
+	if err != nil {
+		return nil, errWrapped
+	}
+	return plain, nil
+}
