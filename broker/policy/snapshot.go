@@ -225,35 +225,35 @@ func (s *Snapshot) blockHash(target broker.BlockTarget, id string) uint64 {
 // Find appends the mappings of a workload for a resource, by ID; see
 // broker.View.
 func (s *Snapshot) Find(dst []broker.Candidate, w spiffeid.ID, r *broker.Resource) []broker.Candidate {
+	var pathBuffer, nameBuffer [maxSegments]string // on the stack: nothing keeps them
 	q := finder{s: s, dst: dst, first: len(dst), domain: w.TrustDomain().Name(), resource: r}
-	if path := w.Path(); path != "" {
-		q.path = split(path[1:], &q.pathBuffer)
+	var path, name []string
+	if text := w.Path(); text != "" {
+		path = split(text[1:], &pathBuffer)
 	}
 	if r != nil {
-		q.name = split(r.Name, &q.nameBuffer)
+		name = split(r.Name, &nameBuffer)
 	}
-	q.run()
+	q.run(path, name)
 	if found := q.dst[q.first:]; len(found) > 1 {
 		slices.SortFunc(found, func(a, b broker.Candidate) int { return cmp.Compare(a.Mapping.ID, b.Mapping.ID) })
 	}
 	return q.dst
 }
 
-// finder is one run of Find.
+// finder is one run of Find. The segments it compares are not among its fields:
+// what it finds is kept, and they would be kept with it.
 type finder struct {
 	s          *Snapshot
 	dst        []broker.Candidate
 	first      int
 	domain     string
 	resource   *broker.Resource
-	path, name []string
-	pathBuffer [maxSegments]string
-	nameBuffer [maxSegments]string
 }
 
-func (q *finder) run() {
+func (q *finder) run(path, name []string) {
 	var hashes [maxSegments]uint64
-	for i, segment := range q.path {
+	for i, segment := range path {
 		hashes[i] = q.s.hash(segment)
 	}
 	domain := q.s.hash(q.domain)
@@ -264,7 +264,7 @@ func (q *finder) run() {
 	for i := range q.s.shapes {
 		sh := &q.s.shapes[i]
 		n := int(sh.segments)
-		if n > len(q.path) || n < len(q.path) && !sh.rest || n == len(q.path) && sh.rest {
+		if n > len(path) || n < len(path) && !sh.rest || n == len(path) && sh.rest {
 			continue
 		}
 		key := mix(domain, sh.key())
@@ -274,18 +274,18 @@ func (q *finder) run() {
 			}
 		}
 		if q.resource == nil {
-			q.probe(&q.s.byCaller, key)
+			q.probe(&q.s.byCaller, key, path, name)
 			continue
 		}
-		q.probe(&q.s.byTarget, mix(key, target))
-		q.probe(&q.s.byTarget, mix(key, anyTarget))
+		q.probe(&q.s.byTarget, mix(key, target), path, name)
+		q.probe(&q.s.byTarget, mix(key, anyTarget), path, name)
 	}
 	for _, e := range q.s.loose {
-		q.try(e)
+		q.try(e, path, name)
 	}
 }
 
-func (q *finder) probe(t *table[entry], hash uint64) {
+func (q *finder) probe(t *table[entry], hash uint64, path, name []string) {
 	slots := t.slots(hash)
 	for i := range slots {
 		s := &slots[(int(hash)+i)&(len(slots)-1)]
@@ -293,17 +293,17 @@ func (q *finder) probe(t *table[entry], hash uint64) {
 			return
 		}
 		if s.hash == hash {
-			q.try(s.item)
+			q.try(s.item, path, name)
 		}
 	}
 }
 
 // try compares an entry byte for byte and adds its mapping if it fits.
-func (q *finder) try(e *entry) {
+func (q *finder) try(e *entry, path, name []string) {
 	if !e.from.all && e.from.domain != q.domain {
 		return
 	}
-	captured, ok := e.from.match(q.path, nil)
+	captured, ok := e.from.match(path, nil)
 	if !ok {
 		return
 	}
@@ -311,7 +311,7 @@ func (q *finder) try(e *entry) {
 		q.expand(e, captured)
 		return
 	}
-	if captured, ok = e.to.match(q.name, captured); ok {
+	if captured, ok = e.to.match(name, captured); ok {
 		q.add(e.rule, captured, nil)
 	}
 }
