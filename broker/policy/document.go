@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -59,7 +60,7 @@ func Parse(file string, data []byte) ([]Document, []Finding) {
 	}
 	var documents []Document
 	var findings []Finding
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder := yaml.NewDecoder(bytes.NewReader(yamlEscapes(data)))
 	for {
 		var root yaml.Node
 		err := decoder.Decode(&root)
@@ -67,19 +68,37 @@ func Parse(file string, data []byte) ([]Document, []Finding) {
 			break
 		}
 		if err != nil {
-			return nil, append(findings, Finding{Code: "yaml-syntax", Severity: Error, File: file, Message: err.Error(), Fix: "mend the syntax"})
+			return nil, append(findings, syntaxFinding(file, err))
 		}
 		p := documentParser{reader: reader{file: file}}
 		if len(root.Content) == 1 {
 			p.document(root.Content[0])
+			if slices.ContainsFunc(documents, func(d Document) bool { return d.Set == p.doc.Set }) {
+				p.fault(root.Content[0], "set-twice", "join the documents", "the file has two documents of the set %q", p.doc.Set)
+			}
 			documents = append(documents, p.doc)
 		}
-		findings = append(findings, p.findings...)
+		if findings = append(findings, p.findings...); len(findings) >= maxFindings {
+			break
+		}
 	}
 	if len(documents) == 0 && len(findings) == 0 {
 		findings = append(findings, Finding{Code: "file-empty", Severity: Error, File: file, Message: "there is no document in the file", Fix: "begin with cambist: v1"})
 	}
 	return documents, findings
+}
+
+// syntaxFinding takes the line out of the message of the YAML library, which has
+// no other place for it.
+func syntaxFinding(file string, err error) Finding {
+	f := Finding{Code: "yaml-syntax", Severity: Error, File: file, Line: 1, Column: 1, Message: strings.TrimPrefix(err.Error(), "yaml: "), Fix: "mend the syntax"}
+	if rest, ok := strings.CutPrefix(f.Message, "line "); ok {
+		number, message, found := strings.Cut(rest, ": ")
+		if line, err := strconv.Atoi(number); found && err == nil {
+			f.Line, f.Message = line, message
+		}
+	}
+	return f
 }
 
 type documentParser struct {
@@ -177,10 +196,16 @@ func (p *documentParser) workloads(n *yaml.Node) []string {
 	return names
 }
 
+// reading says which object the findings to come are about, until the function
+// that it returns is called.
+func (p *documentParser) reading(kind broker.ObjectKind, name string) func() {
+	p.kind, p.name = kind, name
+	return func() { p.kind, p.name = "", "" }
+}
+
 func (p *documentParser) issuer(n *yaml.Node) {
 	f := p.fields(n, "name", "kind", "url", "jwks_uri", "jwks_file", "audiences", "accept", "algs", "claims", "carry", "delegates", "actors")
-	p.name = p.text(f["name"])
-	defer func() { p.name = "" }()
+	defer p.reading(broker.KindIssuer, p.text(f["name"]))()
 	body := issuerBody{
 		Kind: p.text(f["kind"]), URL: p.text(f["url"]), JWKSURI: p.text(f["jwks_uri"]), JWKSFile: p.text(f["jwks_file"]),
 		Accept: p.list(f["accept"]), Algs: p.list(f["algs"]), Carry: p.list(f["carry"]), Delegates: p.truth(f["delegates"]),
@@ -188,9 +213,9 @@ func (p *documentParser) issuer(n *yaml.Node) {
 	if a := f["audiences"]; a != nil {
 		listed := p.fields(a)
 		for _, value := range sortedKeys(listed) {
-			audience := audienceBody{Value: value}
-			if who := listed[value]; who.Kind == yaml.ScalarNode && who.Value == "any" {
-				audience.Any = true
+			audience, who := audienceBody{Value: value}, listed[value]
+			if who.Kind == yaml.ScalarNode && who.Value == "any" {
+				audience.Any = p.text(who) != ""
 			} else {
 				audience.Workloads = p.workloads(who)
 			}
@@ -220,8 +245,7 @@ func (p *documentParser) issuer(n *yaml.Node) {
 
 func (p *documentParser) resource(n *yaml.Node) {
 	f := p.fields(n, "name", "uri", "served_by", "hosts", "scopes", "default_scopes", "binding", "proof", "ttl", "freshness", "alg", "impersonation")
-	p.name = p.text(f["name"])
-	defer func() { p.name = "" }()
+	defer p.reading(broker.KindResource, p.text(f["name"]))()
 	body := resourceBody{
 		URI: p.text(f["uri"]), ServedBy: p.workloads(f["served_by"]), Hosts: p.list(f["hosts"]), DefaultScopes: p.list(f["default_scopes"]),
 		Binding: p.or(f["binding"], "identity"), Proof: p.list(f["proof"]), TTL: p.or(f["ttl"], broker.DefaultTTL.String()),
@@ -249,8 +273,7 @@ func (p *documentParser) or(n *yaml.Node, otherwise string) string {
 func (p *documentParser) mapping(n *yaml.Node, effect string) {
 	f := p.fields(n, "name", "from", "to", "for", "having", "scopes", "when", "as", "presented_by", "claims", "ttl", "since", "until", "reason")
 	name := p.text(f["name"])
-	p.name = p.doc.Set + "/" + name
-	defer func() { p.name = "" }()
+	defer p.reading(broker.KindMapping, p.doc.Set+"/"+name)()
 	if !objectName(name) {
 		p.fault(n, "rule-name", "write name: NAME with lower-case letters, digits and dashes", "%q is not a name for a rule", name)
 	}

@@ -53,6 +53,14 @@ func TestFindings(t *testing.T) {
 		"text for a list":             {head + "allow: yes", "wrong-type"},
 		"list for text":               {allow(", when: [a]"), "wrong-type"},
 		"null for text":               {allow(", when: null"), "wrong-type"},
+		"truth for text":              {allow(", claims: {admin: true}"), "wrong-type"},
+		"number for text":             {allow(", claims: {level: 1}"), "wrong-type"},
+		"number in a list":            {allow(", having: [1.5]"), "wrong-type"},
+		"anchored any":                {issuer(", audiences: {cambist: &a any}, accept: [id]"), "yaml-anchor"},
+		"anchored claim":              {issuer(good + ", claims: {a: &a [x]}"), "yaml-anchor"},
+		"anchored name of a field":    {head + "&a allow: []", "yaml-anchor"},
+		"one set twice":               {head + "---\n" + head, "set-twice"},
+		"a lone surrogate":            {`{"cambist": "v1", "set": "\ud83d"}`, "yaml-syntax"},
 		"text for truth":              {resource(scoped + ", impersonation: 1"), "wrong-type"},
 		"bad domain":                  {"cambist: v1\nset: s\ndefaults: {domain: a..b}", "trust-domain"},
 		"domain with a final dot":     {"cambist: v1\nset: s\ndefaults: {domain: td.}", "trust-domain"},
@@ -149,6 +157,9 @@ func TestFindings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			docs, findings := policy.Parse("f.yaml", []byte(tt.text))
+			if f := slices.IndexFunc(findings, func(f policy.Finding) bool { return f.Name != "" && f.Kind == "" }); f >= 0 {
+				t.Errorf("a name without a kind: %+v", findings[f])
+			}
 			if !policy.HasErrors(findings) && len(docs) == 1 {
 				more := policy.Lint(docs[0].Objects, options)
 				docs[0].Locate(more)
@@ -159,7 +170,7 @@ func TestFindings(t *testing.T) {
 				t.Fatalf("findings %v, want %s", findings, tt.code)
 			}
 			f := findings[i]
-			if f.Fix == "" || f.File != "f.yaml" || f.Line == 0 && tt.code != "yaml-syntax" && tt.code != "file-empty" {
+			if f.Fix == "" || f.File != "f.yaml" || f.Line == 0 && tt.code != "file-empty" {
 				t.Errorf("no place or no fix: %+v", f)
 			}
 			if text := f.String(); !strings.Contains(text, f.Message) || !strings.HasPrefix(text, "f.yaml:") || !strings.HasSuffix(text, "["+f.Code+"]") {
@@ -180,7 +191,9 @@ func TestGoodPoliciesHaveNoFindings(t *testing.T) {
 		"claims":    base + "allow:\n- {name: a, from: '{ns}/y', for: corp, to: api, scopes: [read], claims: {tier: gold, team: '{ns}', mail: '{user.email}'}, presented_by: [x/z], as: impersonate, ttl: 1m}\n",
 		"onward":    base + "allow:\n- {name: a, from: x/api, for: workload, having: [read], to: x/z, scopes: [call]}\n",
 		"full name": base + "allow:\n- {name: a, from: 'spiffe://other.example/a/b/**', to: '{ns}/*', scopes: [call]}\n",
-		"in JSON":   `{"cambist":"v1","set":"s","resources":[{"name":"a","uri":"urn:x:y","served_by":["spiffe://td/a"],"scopes":{"r":[]}}]}`,
+		"with the escapes of JSON": "{\n\t\"cambist\": \"v1\",\n\t\"set\": \"s\", \"resources\": [{\"name\": \"a\", \"uri\": \"https:\\/\\/a.example\", \"served_by\": [\"spiffe://td/a\"], \"scopes\": {\"r\": []}}]," +
+			`"allow": [{"name": "x", "from": "spiffe://td/b", "to": "a", "scopes": ["r"], "reason": "\u00e9 \ud83d\ude00 \\ud83d"}]}`,
+		"in JSON": `{"cambist":"v1","set":"s","resources":[{"name":"a","uri":"urn:x:y","served_by":["spiffe://td/a"],"scopes":{"r":[]}}]}`,
 	} {
 		docs, findings := policy.Parse("f", []byte(text))
 		if len(docs) == 1 {
@@ -189,6 +202,30 @@ func TestGoodPoliciesHaveNoFindings(t *testing.T) {
 		if len(findings) > 0 {
 			t.Errorf("%s: %v", name, findings)
 		}
+	}
+}
+
+// Whatever the file is, what is said about it stays bounded.
+func TestFindingsAreBounded(t *testing.T) {
+	t.Parallel()
+	var keys strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&keys, "k%d: 1\n", i)
+	}
+	for name, text := range map[string]string{"documents": strings.Repeat("---\n", 1<<16), "fields": keys.String(), "deep": strings.Repeat("[", 1<<16)} {
+		if _, findings := policy.Parse("f", []byte(text)); len(findings) > 1100 || !policy.HasErrors(findings) {
+			t.Errorf("%s: %d findings", name, len(findings))
+		}
+	}
+	if _, findings := policy.Parse("f", []byte("cambist: v1\nset: s\nallow: [\n")); len(findings) != 1 || findings[0].Line < 3 || strings.Contains(findings[0].Message, "line") {
+		t.Errorf("the syntax error is at %v", findings)
+	}
+	if _, findings := policy.Parse("f", make([]byte, 4<<20+1)); len(findings) != 1 || findings[0].Code != "file-too-large" {
+		t.Errorf("findings %v", findings)
+	}
+	rules := strings.Repeat("- {name: r}\n", 10_001)
+	if _, findings := policy.Parse("f", []byte(head+"allow:\n"+rules)); len(findings) != 1 || findings[0].Code != "too-many-rules" {
+		t.Errorf("%d findings", len(findings))
 	}
 }
 

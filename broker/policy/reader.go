@@ -6,20 +6,32 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/cambist/cambist/broker"
 )
+
+// maxFindings bounds what is said about one file: a file of another kind has a
+// fault on every line.
+const maxFindings = 1000
 
 // reader walks the nodes of one document and collects everything that is wrong
 // with it, each with its line. It reads YAML and, because YAML contains it,
 // JSON; what makes YAML surprising is refused: anchors, aliases, tags, merges.
 type reader struct {
 	file     string
-	name     string // the object being read, for findings
+	kind     broker.ObjectKind // of the object being read, for findings
+	name     string
 	findings []Finding
 }
 
+func (r *reader) full() bool { return len(r.findings) >= maxFindings }
+
 func (r *reader) fault(n *yaml.Node, code, fix, format string, args ...any) {
+	if r.full() {
+		return
+	}
 	r.findings = append(r.findings, Finding{
-		Code: code, Severity: Error, File: r.file, Line: n.Line, Column: n.Column, Name: r.name, Message: fmt.Sprintf(format, args...), Fix: fix,
+		Code: code, Severity: Error, File: r.file, Line: n.Line, Column: n.Column, Kind: r.kind, Name: r.name, Message: fmt.Sprintf(format, args...), Fix: fix,
 	})
 }
 
@@ -38,7 +50,8 @@ func (r *reader) fields(n *yaml.Node, known ...string) map[string]*yaml.Node {
 		key, value := n.Content[i], n.Content[i+1]
 		name := key.Value
 		switch {
-		case !r.plain(key) || key.Kind != yaml.ScalarNode || name == "<<":
+		case !r.plain(key): // said already
+		case key.Kind != yaml.ScalarNode || name == "<<":
 			r.fault(key, "wrong-type", "use plain names", "this is not the name of a field")
 		case found[name] != nil:
 			r.fault(key, "field-twice", "keep one of them", "field %q stands there twice", name)
@@ -52,23 +65,34 @@ func (r *reader) fields(n *yaml.Node, known ...string) map[string]*yaml.Node {
 }
 
 func (r *reader) unknown(key *yaml.Node, name string, known []string) {
+	if r.full() {
+		return
+	}
 	for _, k := range known {
 		if strings.EqualFold(k, name) || strings.EqualFold(strings.ReplaceAll(k, "_", ""), strings.NewReplacer("_", "", "-", "").Replace(name)) {
 			r.fault(key, "field-unknown", fmt.Sprintf("write %q", k), "field %q is unknown", name)
 			return
 		}
 	}
-	best, distance := "", 3
-	for _, k := range known {
-		if d := edits(name, k); d < distance {
-			best, distance = k, d
-		}
-	}
-	if best != "" {
+	if best := nearest(name, known); best != "" {
 		r.fault(key, "field-unknown", fmt.Sprintf("did you mean %q?", best), "field %q is unknown", name)
 		return
 	}
 	r.fault(key, "field-unknown", "fields are: "+strings.Join(known, ", "), "field %q is unknown", name)
+}
+
+// nearest returns the name of the list that differs least, "" if all differ much.
+func nearest(name string, known []string) string {
+	best, distance := "", 3
+	for _, k := range known {
+		if len(name) > len(k)+distance {
+			continue
+		}
+		if d := edits(name, k); d < distance {
+			best, distance = k, d
+		}
+	}
+	return best
 }
 
 // edits returns how many letters differ (Levenshtein), for did-you-mean.
@@ -105,14 +129,14 @@ func (r *reader) plain(n *yaml.Node) bool {
 	return true
 }
 
-// text reads a string. A number or a truth value written without quotes counts
-// as its text only where YAML would not change it.
+// text reads a string. A number, a truth value or null is not text unless it is
+// quoted: what it means must not depend on who reads the file. A time is text.
 func (r *reader) text(n *yaml.Node) string {
 	if n == nil || !r.plain(n) {
 		return ""
 	}
-	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-		r.fault(n, "wrong-type", "write text", "this must be text")
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" && n.Tag != "!!timestamp" {
+		r.fault(n, "wrong-type", "write text, in quotes if it looks like a number or a truth value", "this must be text")
 		return ""
 	}
 	return n.Value
