@@ -1,0 +1,47 @@
+# `make build` and `make test` are all that a newcomer needs. GO, FUZZTIME and
+# BENCH can be set from outside.
+GO       ?= go
+FUZZTIME ?= 10s
+BENCH    ?= .
+
+LINT_VERSION := v2.15.0
+LINT         := .tools/bin/golangci-lint-$(LINT_VERSION)
+
+export GO FUZZTIME
+
+.DEFAULT_GOAL := build
+.PHONY: build setup test arch lint bench fuzz ci clean
+
+build: ## bin/cambist and its companions, static
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+setup: ## what the tests need and the machine lacks; nothing when all is there
+	@scripts/setup.sh
+
+test: setup ## every test, with the race detector and in random order
+	$(GO) test -race -shuffle=on -timeout=15m ./...
+
+arch: ## floors, imports, budgets
+	$(GO) test -count=1 ./tests/arch/
+
+lint: $(LINT) ## go vet and the linters of .golangci.yml
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+bench: setup ## every benchmark, or those that BENCH names
+	$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem ./...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@scripts/fuzz.sh
+
+ci: ## what a change must pass
+	@.ci/run
+
+clean:
+	rm -rf bin .tools
+
+# The name holds the version, so that a new version is a new file. staticcheck
+# v0.8.2 is part of this golangci-lint.
+$(LINT):
+	GOBIN=$(CURDIR)/.tools/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv .tools/bin/golangci-lint $@
