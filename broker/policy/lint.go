@@ -65,17 +65,6 @@ func flipSlash(uri string) string {
 	return uri + "/"
 }
 
-// overlap reports whether one of the templates matches what the other builds of
-// single letters: enough to find templates of the same form.
-func overlap(a, b *template) bool {
-	one, ok := a.build(nil, "a")
-	if !ok {
-		return false
-	}
-	_, ok = b.match(one)
-	return ok
-}
-
 func (l *linter) issuers() {
 	urls := map[string]string{}
 	for _, i := range l.s.Issuers() {

@@ -136,6 +136,18 @@ func TestFindings(t *testing.T) {
 		"capture beside a label":      {strings.Replace(resource(scoped), "https://api.example", "'https://x{a}.example'", 1), "template"},
 		"captures that touch":         {strings.Replace(resource(scoped), "https://api.example", "'https://{a}{b}.example'", 1), "template"},
 		"capture that the uri lacks":  {strings.Replace(resource(scoped), "[x/y]", "['{ns}/y']", 1), "template-capture"},
+		"capture that the name lacks": {strings.Replace(strings.Replace(resource(scoped), "https://api.example", "'https://{ns}.example'", 1), "[x/y]", "['{ns}/y']", 1), "template-capture"},
+		"star in a name":              {strings.Replace(resource(scoped), "name: api", "name: 'a/*'", 1), "resource-name"},
+		"host with a slash":           {resource(scoped + ", hosts: [a/b]"), "resource-host"},
+		"host with a brace":           {resource(scoped + ", hosts: ['a/{b']"), "template"},
+		"host without a name":         {resource(scoped + ", hosts: [':80']"), "resource-host"},
+		"host with port 0":            {resource(scoped + ", hosts: ['a:0']"), "resource-host"},
+		"route without a method":      {resource(", scopes: {read: [/x]}"), "route"},
+		"route with a lower method":   {resource(", scopes: {read: [get /x]}"), "route"},
+		"route without a path":        {resource(", scopes: {read: [GET x]}"), "route"},
+		"route with a query":          {resource(", scopes: {read: ['GET /x?y']}"), "route"},
+		"route with ** in between":    {resource(", scopes: {read: ['GET /**/x']}"), "route"},
+		"route with half a star":      {resource(", scopes: {read: ['GET /x*']}"), "route"},
 		"served by nobody":            {strings.Replace(resource(scoped), "[x/y]", "['spiffe://td']", 1), "resource-served-by"},
 		"no scope at all":             {resource(""), "resource-scopes"},
 		"wildcard scope":              {resource(", scopes: {'a:*': []}"), "scope-wildcard"},
@@ -149,6 +161,9 @@ func TestFindings(t *testing.T) {
 		"same uri":                    {base + "- {name: b, uri: https://api.example, scopes: {x: []}}\n", "uri-twice"},
 		"a slash more":                {base + "- {name: b, uri: https://api.example/, scopes: {x: []}}\n", "uri-slash"},
 		"templates that meet":         {base + "- {name: 'z/{ns}/{sa}', uri: 'https://{sa}.{ns}.example', scopes: {x: []}}\n", "uri-twice"},
+		"template beside a narrower":  {base + "- {name: 'z/{sa}', uri: 'https://{sa}.prod.example', scopes: {x: []}}\n", "uri-twice"},
+		"narrower beside a template":  {base + "- {name: '0/{sa}', uri: 'https://{sa}.prod.example', scopes: {x: []}}\n", "uri-twice"},
+		"templates that cross":        {head + "resources:\n- {name: 'z/{a}', uri: 'https://{a}.x.example', scopes: {x: []}}\n- {name: 'y/{b}', uri: 'https://y.{b}.example', scopes: {x: []}}\n", "uri-twice"},
 		"from everybody":              {strings.Replace(allow(""), "x/y", "'*'", 1), "from-broad"},
 		"shadowed":                    {base + "allow:\n- {name: a, from: x/y, to: api, scopes: [read, write]}\n- {name: b, from: x/y, to: api, scopes: [read]}\n", "rule-shadowed"},
 		"denied whole":                {base + "allow:\n- {name: a, from: x/y, to: api, scopes: [read]}\ndeny:\n- {name: b, from: x/y, to: api}\n", "rule-denied"},
@@ -188,8 +203,13 @@ func TestGoodPoliciesHaveNoFindings(t *testing.T) {
 - {name: a, from: x/y, for: corp, to: api, scopes: [read], when: 'user.age >= 18 && user.ok && "a" in user.groups && user.tags.exists(t, t == "x") && user.email.endsWith("@a.example")'}
 - {name: b, from: "{ns}/y", to: api, scopes: [read], when: 'captured.ns == workload.ns && request.time < timestamp("2030-01-01T00:00:00Z") && subject.kind == "workload"'}
 `,
-		"claims":    base + "allow:\n- {name: a, from: '{ns}/y', for: corp, to: api, scopes: [read], claims: {tier: gold, team: '{ns}', mail: '{user.email}'}, presented_by: [x/z], as: impersonate, ttl: 1m}\n",
-		"onward":    base + "allow:\n- {name: a, from: x/api, for: workload, having: [read], to: x/z, scopes: [call]}\n",
+		"claims": base + "allow:\n- {name: a, from: '{ns}/y', for: corp, to: api, scopes: [read], claims: {tier: gold, team: '{ns}', mail: '{user.email}'}, presented_by: [x/z], as: impersonate, ttl: 1m}\n",
+		"onward": base + "allow:\n- {name: a, from: x/api, for: workload, having: [read], to: x/z, scopes: [call]}\n",
+		"templates apart": head + `resources:
+- {name: "a/{x}", uri: "https://{x}.{x}.a.example", served_by: [x/y], scopes: {r: ["GET /*", "* /**", "POST /a/*/b/**"]}, hosts: ["{x}.a", "h:8080"]}
+- {name: "b/{x}", uri: "https://{x}.b.example", served_by: [x/y], scopes: {r: []}}
+- {name: "c/{x}", uri: "https://p.q.{x}.example", served_by: [x/y], scopes: {r: []}}
+`,
 		"full name": base + "allow:\n- {name: a, from: 'spiffe://other.example/a/b/**', to: '{ns}/*', scopes: [call]}\n",
 		"with the escapes of JSON": "{\n\t\"cambist\": \"v1\",\n\t\"set\": \"s\", \"resources\": [{\"name\": \"a\", \"uri\": \"https:\\/\\/a.example\", \"served_by\": [\"spiffe://td/a\"], \"scopes\": {\"r\": []}}]," +
 			`"allow": [{"name": "x", "from": "spiffe://td/b", "to": "a", "scopes": ["r"], "reason": "\u00e9 \ud83d\ude00 \\ud83d"}]}`,

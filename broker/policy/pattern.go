@@ -4,8 +4,9 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/cambist/cambist/broker"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/cambist/cambist/broker"
 )
 
 // maxSegments bounds a pattern and the paths it can match.
@@ -195,6 +196,16 @@ func (p *pattern) literal() bool {
 		}
 	}
 	return true
+}
+
+// any reports whether a segment of the pattern is *.
+func (p *pattern) any() bool {
+	for i := range p.segments {
+		if p.segments[i].kind == segmentAny {
+			return true
+		}
+	}
+	return false
 }
 
 // captures appends the names that the pattern captures.

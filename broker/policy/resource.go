@@ -3,6 +3,7 @@ package policy
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func compileResource(o *broker.Object, f *faults) *resource {
 		return r
 	}
 	var err error
-	if r.name, err = parseNamePattern(o.Name); err != nil || r.name.all || r.name.rest {
+	if r.name, err = parseNamePattern(o.Name); err != nil || r.name.all || r.name.rest || r.name.any() {
 		f.add("resource-name", "name", "use lower-case segments, {name} in a template", "%q is not a name for a resource", o.Name)
 	}
 	r.compileTemplates(&body, f)
@@ -87,8 +88,9 @@ func (r *resource) compileTemplates(body *resourceBody, f *faults) {
 	list := func(texts []string, field string, into *[]template) {
 		for _, text := range texts {
 			t, err := parseTemplate(text)
-			if err != nil && !strings.Contains(text, "/{") { // in a path captures are whole segments
-				f.add("template", field, "write {name}", "%q: %v", text, err)
+			if err != nil {
+				f.add("template", field, "write {name} and keep captures apart by a dot or a slash", "%q: %v", text, err)
+				continue
 			}
 			needed = append(needed, t.captures()...)
 			*into = append(*into, t)
@@ -101,6 +103,11 @@ func (r *resource) compileTemplates(body *resourceBody, f *faults) {
 			f.add("template-capture", "uri", "use it in the uri too", "capture {%s} has no value, because the uri does not hold it", name)
 		}
 	}
+	for _, name := range given {
+		if !slices.Contains(r.name.captures(nil), name) {
+			f.add("template-capture", "name", "put it into the name too, or write the uri without it", "capture {%s} of the uri is not in the name: resources that differ would have one name", name)
+		}
+	}
 	for _, t := range r.servedBy {
 		sample, _ := t.build(nil, "a")
 		if id, err := spiffeid.FromString(sample); err != nil || id.Path() == "" {
@@ -110,10 +117,46 @@ func (r *resource) compileTemplates(body *resourceBody, f *faults) {
 		}
 	}
 	for _, t := range r.hosts {
-		if !t.variable() {
+		if sample, ok := t.build(nil, "a"); !ok || !hostName(sample) {
+			f.add("resource-host", "hosts", "write a DNS name, with :PORT if it is not the usual one", "%q is not a host that callers can name", t.text)
+		} else if !t.variable() {
 			r.proto.Hosts = append(r.proto.Hosts, t.text)
 		}
 	}
+}
+
+// hostName reports whether text is a DNS name with or without a port.
+func hostName(text string) bool {
+	host, port, found := strings.Cut(text, ":")
+	if n, err := strconv.ParseUint(port, 10, 16); found && (err != nil || n == 0) {
+		return false
+	}
+	for part := range strings.SplitSeq(host, ".") {
+		if !label(part) {
+			return false
+		}
+	}
+	return len(host) <= 253
+}
+
+// routePattern reports whether text is METHOD PATH, as scopes write the routes
+// that they open: a method or *, a path whose segments are literal, * or, at the
+// end, **.
+func routePattern(text string) bool {
+	method, path, ok := strings.Cut(text, " ")
+	if !ok || method == "" || method != "*" && !every(method, func(c byte) bool { return c >= 'A' && c <= 'Z' }) {
+		return false
+	}
+	if !strings.HasPrefix(path, "/") || len(path) > 1024 || !every(path, func(c byte) bool { return c > 0x20 && c < 0x7f && !strings.ContainsRune(`?#"\{}`, rune(c)) }) {
+		return false
+	}
+	segments := strings.Split(path[1:], "/")
+	for i, segment := range segments {
+		if strings.Contains(segment, "*") && segment != "*" && (segment != "**" || i != len(segments)-1) {
+			return false
+		}
+	}
+	return true
 }
 
 // audienceURI reports whether text can be an audience: absolute, no fragment,
@@ -136,6 +179,11 @@ func (r *resource) compileScopes(body *resourceBody, f *faults) {
 		if strings.ContainsAny(s.Name, "*?{}") {
 			f.add("scope-wildcard", "scopes", "name each scope", "%q looks like a wildcard, which scopes do not have", s.Name)
 			continue
+		}
+		for _, route := range s.Routes {
+			if !routePattern(route) {
+				f.add("route", "scopes", `write "GET /path", with * for any method or one segment, ** at the end for the rest`, "%q is not a route", route)
+			}
 		}
 		names = append(names, s.Name)
 		r.proto.Routes = append(r.proto.Routes, broker.ScopeRoutes{Scope: s.Name, Routes: s.Routes})

@@ -131,3 +131,57 @@ func (t *template) captures() []string {
 	}
 	return names
 }
+
+// tokens cuts the template at every byte that no label has, and keeps those
+// bytes. A capture is always a token of its own.
+func (t *template) tokens() []part {
+	var tokens []part
+	for _, p := range t.parts {
+		if p.capture {
+			tokens = append(tokens, p)
+			continue
+		}
+		start := 0
+		for i := range len(p.text) {
+			if labelByte(p.text[i]) {
+				continue
+			}
+			if i > start {
+				tokens = append(tokens, part{text: p.text[start:i]})
+			}
+			tokens = append(tokens, part{text: p.text[i : i+1]})
+			start = i + 1
+		}
+		if start < len(p.text) {
+			tokens = append(tokens, part{text: p.text[start:]})
+		}
+	}
+	return tokens
+}
+
+// overlap reports whether some text is built by both templates. It may say so
+// of two that repeat a capture in different places, never the reverse.
+func overlap(a, b *template) bool {
+	x, y := a.tokens(), b.tokens()
+	if len(x) != len(y) {
+		return false
+	}
+	inX, inY := map[string]string{}, map[string]string{}
+	for i := range x {
+		switch {
+		case x[i].capture && y[i].capture:
+		case x[i].capture && !bind(inX, x[i].text, y[i].text), y[i].capture && !bind(inY, y[i].text, x[i].text):
+			return false
+		case !x[i].capture && !y[i].capture && x[i].text != y[i].text:
+			return false
+		}
+	}
+	return true
+}
+
+// bind gives a capture a value; false if it cannot have it, or has another.
+func bind(values map[string]string, name, value string) bool {
+	have, ok := values[name]
+	values[name] = value
+	return label(value) && (!ok || have == value)
+}
