@@ -52,6 +52,7 @@ type builder struct {
 	issuers, names     *editor[broker.Issuer]
 	blocks, blockNames *editor[broker.Block]
 	issuersChanged     []string
+	pruned             bool // the conditions were cut to those in use already
 }
 
 func newBuilder(s *Snapshot, revision broker.Revision) *builder {
@@ -261,12 +262,30 @@ func (b *builder) condition(r *rule, f *faults) {
 	if !r.mapping.Conditional {
 		return
 	}
-	c, err := b.next.shared.conditions.get(r.when, b.issuer(r.mapping.For), r.allCaptures())
+	known, issuer, captures := b.next.shared.conditions, b.issuer(r.mapping.For), r.allCaptures()
+	c, err := known.get(r.when, issuer, captures)
+	if err != nil && !b.pruned {
+		b.pruned = true
+		known.keep(b.conditions())
+		c, err = known.get(r.when, issuer, captures)
+	}
 	if err != nil {
 		f.add("condition-limit", "when", "reuse conditions", "%v", err)
 		return
 	}
 	r.cond = c
+}
+
+// conditions returns the conditions that the rules have.
+func (b *builder) conditions() map[*condition]bool {
+	live := map[*condition]bool{}
+	b.rules.all(func(r *rule) bool {
+		if c, ok := r.cond.(*condition); ok {
+			live[c] = true
+		}
+		return true
+	})
+	return live
 }
 
 // allCaptures returns the captures that every pair of patterns of the rule gives.

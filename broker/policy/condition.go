@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
 	"cel.dev/cel-go/common/env"
+	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/interpreter"
 
 	"github.com/cambist/cambist/broker"
@@ -81,40 +83,55 @@ func (cs *conditions) get(text string, issuer *broker.Issuer, captures []string)
 	if len(cs.known) >= maxConditions {
 		return nil, errTooManyConditions
 	}
-	c := &condition{text: text, environment: func() (*cel.Env, error) { return cs.environment(signature, issuer, captures) }}
+	c := &condition{text: text, owner: cs, signature: signature, issuer: issuer, captures: captures}
 	cs.known[signature+"\x00"+text] = c
 	return c, nil
 }
 
-func (cs *conditions) environment(signature string, issuer *broker.Issuer, captures []string) (*cel.Env, error) {
+// keep forgets the conditions that no rule has any longer, so that the bound is
+// on those in use and not on all that there ever were.
+func (cs *conditions) keep(live map[*condition]bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if e, ok := cs.programs[signature]; ok {
+	maps.DeleteFunc(cs.known, func(_ string, c *condition) bool { return !live[c] })
+	clear(cs.programs)
+}
+
+// environment returns what conditions of that signature are compiled in.
+func (cs *conditions) environment(c *condition) (*cel.Env, error) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if e, ok := cs.programs[c.signature]; ok {
 		return e, nil
 	}
-	// No regular expressions, whatever they are spelled as: they are the one
-	// function whose cost its input decides.
-	options := []cel.EnvOption{
-		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("matches")))),
-		cel.ParserExpressionSizeLimit(maxConditionBytes),
-	}
-	for name, kind := range attributes {
+	options := []cel.EnvOption{cel.StdLib(cel.StdLibSubset(library())), cel.ParserExpressionSizeLimit(maxConditionBytes)}
+	for name, kind := range c.attributes() {
 		options = append(options, cel.Variable(name, kind))
-	}
-	if issuer != nil {
-		for _, rule := range issuer.Claims {
-			options = append(options, cel.Variable(broker.AttrUserPrefix+rule.Name, claimType(rule.Type)))
-		}
-	}
-	for _, name := range captures {
-		options = append(options, cel.Variable(broker.AttrCapturedPrefix+name, cel.StringType))
 	}
 	e, err := cel.NewCustomEnv(options...)
 	if err != nil {
 		return nil, err
 	}
-	cs.programs[signature] = e
+	cs.programs[c.signature] = e
 	return e, nil
+}
+
+// library is the standard library without regular expressions, whatever they
+// are spelled as: they are the one function whose cost its input decides. And
+// without time zones: they are read from the files of the machine, so two
+// replicas could differ, and a replay could.
+func library() *env.LibrarySubset {
+	subset := env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction(overloads.Matches))
+	for name, zoned := range map[string]string{
+		overloads.TimeGetFullYear: overloads.TimestampToYearWithTz, overloads.TimeGetMonth: overloads.TimestampToMonthWithTz,
+		overloads.TimeGetDayOfYear: overloads.TimestampToDayOfYearWithTz, overloads.TimeGetDayOfMonth: overloads.TimestampToDayOfMonthZeroBasedWithTz,
+		overloads.TimeGetDate: overloads.TimestampToDayOfMonthOneBasedWithTz, overloads.TimeGetDayOfWeek: overloads.TimestampToDayOfWeekWithTz,
+		overloads.TimeGetHours: overloads.TimestampToHoursWithTz, overloads.TimeGetMinutes: overloads.TimestampToMinutesWithTz,
+		overloads.TimeGetSeconds: overloads.TimestampToSecondsWithTz, overloads.TimeGetMilliseconds: overloads.TimestampToMillisecondsWithTz,
+	} {
+		subset.AddExcludedFunctions(env.NewFunction(name, env.NewOverload(zoned, nil, nil)))
+	}
+	return subset
 }
 
 func claimType(t broker.ClaimType) *cel.Type {
@@ -132,13 +149,48 @@ func claimType(t broker.ClaimType) *cel.Type {
 
 // condition is one compiled when.
 type condition struct {
-	text        string
-	environment func() (*cel.Env, error)
+	text      string
+	owner     *conditions
+	signature string
+	issuer    *broker.Issuer // nil unless it is for one
+	captures  []string
 
 	once    sync.Once
 	program cel.Program
 	reads   []string
 	err     error
+}
+
+// attributes returns all that the condition may read, with types.
+func (c *condition) attributes() map[string]*cel.Type {
+	all := maps.Clone(attributes)
+	if c.issuer != nil {
+		for _, rule := range c.issuer.Claims {
+			all[broker.AttrUserPrefix+rule.Name] = claimType(rule.Type)
+		}
+	}
+	for _, name := range c.captures {
+		all[broker.AttrCapturedPrefix+name] = cel.StringType
+	}
+	return all
+}
+
+// fix says how to mend a condition that does not compile: for a name that is
+// not there the nearest one that is, else all that there are.
+func (c *condition) fix() string {
+	known := sortedKeys(c.attributes())
+	words := strings.FieldsFunc(c.text, func(r rune) bool {
+		return r != '.' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+	for _, word := range words {
+		if !strings.Contains(word, ".") || slices.Contains(known, word) {
+			continue
+		}
+		if best := nearest(word, known); best != "" {
+			return fmt.Sprintf("did you mean %s?", best)
+		}
+	}
+	return "it may read " + strings.Join(known, ", ")
 }
 
 // compile type-checks and bounds the condition, once.
@@ -151,7 +203,7 @@ func (c *condition) build() error {
 	if len(c.text) > maxConditionBytes {
 		return fmt.Errorf("it is longer than %d bytes", maxConditionBytes)
 	}
-	e, err := c.environment()
+	e, err := c.owner.environment(c)
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func compileAudiences(issuer *broker.Issuer, audiences []audienceBody, opts Opti
 		for _, text := range a.Workloads {
 			p, err := parseWorkloadPattern(text)
 			if err != nil {
-				f.add("pattern", "audiences", "see docs/policy.md, patterns", "%q is not a pattern for workloads: %v", text, err)
+				f.add("pattern", "audiences", patternFix, "%q is not a pattern for workloads: %v", text, err)
 				continue
 			}
 			matchers = append(matchers, p.matchWorkload)

@@ -87,7 +87,7 @@ func (l *linter) rule(r *rule) {
 	}
 	if c, ok := r.cond.(*condition); ok {
 		if err := c.compile(); err != nil {
-			f.add("condition", "when", "see docs/policy.md, conditions", "the condition cannot be used: %v", err)
+			f.add("condition", "when", c.fix(), "the condition cannot be used: %v", err)
 		}
 	}
 	for i := range m.Claims {

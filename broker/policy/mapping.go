@@ -84,7 +84,7 @@ func (r *rule) compilePatterns(body *mappingBody, in *interner, f *faults) {
 	for _, text := range body.From {
 		p, err := parseWorkloadPattern(text)
 		if err != nil {
-			f.add("pattern", "from", "see docs/policy.md, patterns", "%q is not a pattern for workloads: %v", text, err)
+			f.add("pattern", "from", patternFix, "%q is not a pattern for workloads: %v", text, err)
 			p = pattern{all: true}
 		}
 		r.from = append(r.from, in.pattern(p))
@@ -92,7 +92,7 @@ func (r *rule) compilePatterns(body *mappingBody, in *interner, f *faults) {
 	for _, text := range body.To {
 		p, err := parseNamePattern(text)
 		if err != nil {
-			f.add("pattern", "to", "see docs/policy.md, patterns", "%q is not a pattern for resources: %v", text, err)
+			f.add("pattern", "to", patternFix, "%q is not a pattern for resources: %v", text, err)
 			p = pattern{all: true}
 		}
 		if err == nil && p.all && !r.mapping.Deny {

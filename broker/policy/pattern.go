@@ -44,6 +44,9 @@ var (
 	errPatternDomain  = errors.New("the trust domain is not one that can be used")
 )
 
+// patternFix is what a finding says of a pattern that cannot be read.
+const patternFix = "write whole segments: a name, {capture} or *, and ** only as the last"
+
 // parseWorkloadPattern reads a SPIFFE ID with *, {name} and ** in its path.
 func parseWorkloadPattern(text string) (pattern, error) {
 	rest, ok := strings.CutPrefix(text, "spiffe://")
