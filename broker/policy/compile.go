@@ -2,12 +2,10 @@ package policy
 
 import (
 	"cmp"
-	"errors"
 	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cambist/cambist/broker"
 )
@@ -24,21 +22,19 @@ func Compile(objects []broker.Object, revision broker.Revision, o Options) (*Sna
 // time may apply to the snapshots of one line.
 func (s *Snapshot) Apply(changes []broker.Object, revision broker.Revision) (*Snapshot, []Finding) {
 	b := newBuilder(s, revision)
-	// Issuers first: conditions are typed by their claims.
-	ordered := slices.Clone(changes)
-	slices.SortStableFunc(ordered, func(x, y broker.Object) int { return cmp.Compare(order(x.Kind), order(y.Kind)) })
-	for i := range ordered {
-		b.change(&ordered[i])
+	// Issuers first: conditions are typed by their claims, old ones anew.
+	for i := range changes {
+		if changes[i].Kind == broker.KindIssuer {
+			b.change(&changes[i])
+		}
 	}
 	b.rebind()
-	return b.snapshot(), b.findings
-}
-
-func order(k broker.ObjectKind) int {
-	if k == broker.KindIssuer {
-		return 0
+	for i := range changes {
+		if changes[i].Kind != broker.KindIssuer {
+			b.change(&changes[i])
+		}
 	}
-	return 1
+	return b.snapshot(), b.findings
 }
 
 // builder makes one snapshot from another.
@@ -50,7 +46,7 @@ type builder struct {
 	rules              *editor[rule]
 	byURI, byName      *editor[resource]
 	issuers, names     *editor[broker.Issuer]
-	blocks, blockNames *editor[broker.Block]
+	blocks, blockNames *editor[block]
 	issuersChanged     []string
 	pruned             bool // the conditions were cut to those in use already
 }
@@ -58,6 +54,7 @@ type builder struct {
 func newBuilder(s *Snapshot, revision broker.Revision) *builder {
 	next := *s
 	next.revision = revision
+	s.shared.trim(s.rules.count)
 	next.shapes, next.loose, next.templates, next.badBlocks = slices.Clone(s.shapes), slices.Clone(s.loose), slices.Clone(s.templates), slices.Clone(s.badBlocks)
 	return &builder{
 		next: &next, byTarget: edit(s.byTarget), byCaller: edit(s.byCaller), rules: edit(s.rules), byURI: edit(s.byURI), byName: edit(s.byName),
@@ -320,70 +317,6 @@ func (b *builder) rebind() {
 		b.dropRule(r.mapping.ID)
 		b.addRule(&again, &faults{kind: broker.KindMapping, name: r.mapping.ID, found: &b.findings})
 	}
-}
-
-func (b *builder) dropBlock(name string) {
-	b.next.badBlocks = slices.DeleteFunc(b.next.badBlocks, func(x *broker.Block) bool {
-		b.quarantine(x.Name == name, -1)
-		return x.Name == name
-	})
-	b.blockNames.each(b.next.hash(name), func(x *broker.Block) bool {
-		if x.Name != name {
-			return true
-		}
-		b.blocks.remove(b.next.blockHash(x.Target, x.ID), x)
-		b.blockNames.remove(b.next.hash(name), x)
-		return false
-	})
-}
-
-func (b *builder) addBlock(o *broker.Object, f *faults) {
-	block, err := DecodeBlock(o)
-	if err != nil {
-		f.add("object-unreadable", "", "lift the block and set it again", "%v; until then everything is refused", err)
-		b.quarantine(true, 1)
-		b.next.badBlocks = append(b.next.badBlocks, &broker.Block{Name: o.Name, Reason: "unreadable"})
-		return
-	}
-	b.blocks.add(b.next.blockHash(block.Target, block.ID), &block)
-	b.blockNames.add(b.next.hash(block.Name), &block)
-}
-
-// BlockObject returns the object that stores a block.
-func BlockObject(b broker.Block) (broker.Object, error) {
-	if !b.Target.Known() || b.ID == "" || b.Name == "" || b.Reason == "" {
-		return broker.Object{}, errors.New("a block needs a name, a target, an id and a reason")
-	}
-	body := blockBody{Target: string(b.Target), ID: b.ID, Reason: b.Reason, Until: timeText(b.Until), NotBefore: timeText(b.NotBefore)}
-	raw, err := encode(body)
-	return broker.Object{Kind: broker.KindBlock, Name: b.Name, Body: raw}, err
-}
-
-// DecodeBlock reads a stored block.
-func DecodeBlock(o *broker.Object) (broker.Block, error) {
-	var body blockBody
-	if err := decode(o.Body, &body); err != nil {
-		return broker.Block{}, err
-	}
-	b := broker.Block{Name: o.Name, Target: broker.BlockTarget(body.Target), ID: body.ID, Reason: body.Reason}
-	var err1, err2 error
-	if body.Until != "" {
-		b.Until, err1 = time.Parse(time.RFC3339, body.Until)
-	}
-	if body.NotBefore != "" {
-		b.NotBefore, err2 = time.Parse(time.RFC3339, body.NotBefore)
-	}
-	if !b.Target.Known() || b.ID == "" || err1 != nil || err2 != nil {
-		return broker.Block{}, errBody
-	}
-	return b, nil
-}
-
-func timeText(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -153,6 +153,14 @@ func (r *rule) captured(name string) bool {
 	return false
 }
 
+// timeText is how findings and explanations write a time.
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
 func (r *rule) compileTimes(body *mappingBody, f *faults) {
 	m := &r.mapping
 	var err error
@@ -186,6 +194,14 @@ type interner struct {
 
 func newInterner() *interner {
 	return &interner{texts: map[string]string{}, sets: map[string]oauth.Scopes{}, names: map[string][]segment{}}
+}
+
+// trim forgets what was interned once most of it can only be of rules that are
+// gone. Sharing begins anew; nothing that snapshots hold is lost.
+func (s *shared) trim(rules int) {
+	if in := s.interner; len(in.texts)+len(in.sets)+len(in.names) > 16*rules+1<<16 {
+		s.interner = newInterner()
+	}
 }
 
 func (in *interner) text(s string) string {

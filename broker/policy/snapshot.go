@@ -33,8 +33,8 @@ type Snapshot struct {
 	templates   []*resource
 	issuers     table[broker.Issuer] // by URL
 	issuerNames table[broker.Issuer]
-	blocks      table[broker.Block] // by target and ID
-	blockNames  table[broker.Block]
+	blocks      table[block] // by target and ID
+	blockNames  table[block]
 	badBlocks   []*broker.Block // blocks that could not be read: they stop everything
 	quarantined int
 }
@@ -209,9 +209,9 @@ func (s *Snapshot) Blocked(now time.Time, target broker.BlockTarget, id string, 
 		return nil
 	}
 	var found *broker.Block
-	s.blocks.each(s.blockHash(target, id), func(b *broker.Block) bool {
+	s.blocks.each(s.blockHash(target, id), func(b *block) bool {
 		if b.Target == target && b.ID == id && b.Stops(now, issuedAt) {
-			found = b
+			found = &b.Block
 		}
 		return found == nil
 	})
@@ -244,11 +244,11 @@ func (s *Snapshot) Find(dst []broker.Candidate, w spiffeid.ID, r *broker.Resourc
 // finder is one run of Find. The segments it compares are not among its fields:
 // what it finds is kept, and they would be kept with it.
 type finder struct {
-	s          *Snapshot
-	dst        []broker.Candidate
-	first      int
-	domain     string
-	resource   *broker.Resource
+	s        *Snapshot
+	dst      []broker.Candidate
+	first    int
+	domain   string
+	resource *broker.Resource
 }
 
 func (q *finder) run(path, name []string) {
