@@ -140,6 +140,9 @@ func (b *builder) dropResource(name string) {
 			return true
 		}
 		b.quarantine(r.proto.Quarantined, -1)
+		if !r.placed {
+			b.next.unplaced--
+		}
 		if r.isTemplate() {
 			b.next.templates = slices.DeleteFunc(b.next.templates, func(t *resource) bool { return t == r })
 		} else {
@@ -153,6 +156,9 @@ func (b *builder) dropResource(name string) {
 func (b *builder) addResource(r *resource) {
 	b.quarantine(r.proto.Quarantined, 1)
 	b.byName.add(b.next.hash(r.object), r)
+	if !r.placed {
+		b.next.unplaced++
+	}
 	if r.isTemplate() {
 		b.next.templates = append(b.next.templates, r)
 		slices.SortFunc(b.next.templates, func(x, y *resource) int { return cmp.Compare(x.object, y.object) })

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/cambist/cambist/broker"
@@ -21,6 +22,7 @@ type resource struct {
 	uri      template
 	servedBy []template
 	hosts    []template
+	placed   bool // its URI can be read, if nothing else
 }
 
 // compileResource builds a resource from its body. Any fault quarantines it.
@@ -28,8 +30,9 @@ func compileResource(o *broker.Object, f *faults) *resource {
 	var body resourceBody
 	r := &resource{object: o.Name, proto: broker.Resource{Set: o.Set, Name: o.Name}}
 	if err := decode(o.Body, &body); err != nil {
-		f.add("object-unreadable", "", "apply the set again", "%v", err)
 		r.proto.Quarantined = true
+		r.place(o)
+		f.add("object-unreadable", "", "apply the set again", "%v; until then nothing is issued for it", err)
 		return r
 	}
 	var err error
@@ -73,6 +76,23 @@ func compileResource(o *broker.Object, f *faults) *resource {
 	return r
 }
 
+// place reads no more of a bad row than its URI, so that what it stood for is
+// refused and does not fall to a template.
+func (r *resource) place(o *broker.Object) {
+	var body struct {
+		URI string `json:"uri"`
+	}
+	if err := json.Unmarshal(o.Body, &body); err != nil || body.URI == "" {
+		return
+	}
+	if uri, err := parseTemplate(body.URI); err == nil {
+		name, err := parseNamePattern(o.Name)
+		if r.placed = err == nil; r.placed {
+			r.uri, r.name, r.proto.URI = uri, name, body.URI
+		}
+	}
+}
+
 // compileTemplates reads everything that may hold captures, and holds the
 // captures of served_by and hosts to those that the URI gives.
 func (r *resource) compileTemplates(body *resourceBody, f *faults) {
@@ -80,6 +100,7 @@ func (r *resource) compileTemplates(body *resourceBody, f *faults) {
 	if r.uri, err = parseTemplate(body.URI); err != nil {
 		f.add("template", "uri", "write {name} and keep captures apart by a dot or a slash", "%q: %v", body.URI, err)
 	}
+	r.placed = err == nil && body.URI != ""
 	if sample, ok := r.uri.build(nil, "a"); !ok || !audienceURI(sample) {
 		f.add("resource-uri", "uri", "give an absolute URI without fragment, in its canonical form", "%q is not the URI of a resource", body.URI)
 	}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
-
 	"github.com/cambist/cambist/broker"
 )
 
@@ -31,6 +29,7 @@ type Snapshot struct {
 	byURI       table[resource]
 	byName      table[resource] // templates too, by their own name
 	templates   []*resource
+	unplaced    int                  // resources whose URI cannot be read: any that a template builds may be theirs
 	issuers     table[broker.Issuer] // by URL
 	issuerNames table[broker.Issuer]
 	blocks      table[block] // by target and ID
@@ -183,6 +182,7 @@ func (s *Snapshot) Resource(uri string) (*broker.Resource, bool) {
 		if found != nil {
 			return &broker.Resource{Name: made.Name, URI: uri, Quarantined: true}, true
 		}
+		made.Quarantined = made.Quarantined || s.unplaced > 0
 		found = made
 	}
 	return found, found != nil
@@ -220,165 +220,4 @@ func (s *Snapshot) Blocked(now time.Time, target broker.BlockTarget, id string, 
 
 func (s *Snapshot) blockHash(target broker.BlockTarget, id string) uint64 {
 	return mix(s.hash(string(target)), s.hash(id))
-}
-
-// Find appends the mappings of a workload for a resource, by ID; see
-// broker.View.
-func (s *Snapshot) Find(dst []broker.Candidate, w spiffeid.ID, r *broker.Resource) []broker.Candidate {
-	var pathBuffer, nameBuffer [maxSegments]string // on the stack: nothing keeps them
-	q := finder{s: s, dst: dst, first: len(dst), domain: w.TrustDomain().Name(), resource: r}
-	var path, name []string
-	if text := w.Path(); text != "" {
-		path = split(text[1:], &pathBuffer)
-	}
-	if r != nil {
-		name = split(r.Name, &nameBuffer)
-	}
-	q.run(path, name)
-	if found := q.dst[q.first:]; len(found) > 1 {
-		slices.SortFunc(found, func(a, b broker.Candidate) int { return cmp.Compare(a.Mapping.ID, b.Mapping.ID) })
-	}
-	return q.dst
-}
-
-// finder is one run of Find. The segments it compares are not among its fields:
-// what it finds is kept, and they would be kept with it.
-type finder struct {
-	s        *Snapshot
-	dst      []broker.Candidate
-	first    int
-	domain   string
-	resource *broker.Resource
-}
-
-func (q *finder) run(path, name []string) {
-	var hashes [maxSegments]uint64
-	for i, segment := range path {
-		hashes[i] = q.s.hash(segment)
-	}
-	domain := q.s.hash(q.domain)
-	var target uint64
-	if q.resource != nil {
-		target = q.s.hash(q.resource.Name)
-	}
-	for i := range q.s.shapes {
-		sh := &q.s.shapes[i]
-		n := int(sh.segments)
-		if n > len(path) || n < len(path) && !sh.rest || n == len(path) && sh.rest {
-			continue
-		}
-		key := mix(domain, sh.key())
-		for k := range n {
-			if sh.literals&(1<<k) != 0 {
-				key = mix(key, hashes[k])
-			}
-		}
-		if q.resource == nil {
-			q.probe(&q.s.byCaller, key, path, name)
-			continue
-		}
-		q.probe(&q.s.byTarget, mix(key, target), path, name)
-		q.probe(&q.s.byTarget, mix(key, anyTarget), path, name)
-	}
-	for _, e := range q.s.loose {
-		q.try(e, path, name)
-	}
-}
-
-func (q *finder) probe(t *table[entry], hash uint64, path, name []string) {
-	slots := t.slots(hash)
-	for i := range slots {
-		s := &slots[(int(hash)+i)&(len(slots)-1)]
-		if s.item == nil {
-			return
-		}
-		if s.hash == hash {
-			q.try(s.item, path, name)
-		}
-	}
-}
-
-// try compares an entry byte for byte and adds its mapping if it fits.
-func (q *finder) try(e *entry, path, name []string) {
-	if !e.from.all && e.from.domain != q.domain {
-		return
-	}
-	captured, ok := e.from.match(path, nil)
-	if !ok {
-		return
-	}
-	if q.resource == nil {
-		q.expand(e, captured)
-		return
-	}
-	if captured, ok = e.to.match(name, captured); ok {
-		q.add(e.rule, captured, nil)
-	}
-}
-
-func (q *finder) add(r *rule, captured []broker.Capture, of *broker.Resource) {
-	for i := q.first; i < len(q.dst); i++ {
-		if c := &q.dst[i]; c.Mapping == &r.mapping && (of == nil || c.Resource.Name == of.Name) {
-			return
-		}
-	}
-	q.dst = append(q.dst, broker.Candidate{Mapping: &r.mapping, Condition: r.cond, Captured: captured, Resource: of})
-}
-
-// expand adds a mapping for every resource that its to can mean.
-func (q *finder) expand(e *entry, captured []broker.Capture) {
-	shards := q.s.byName.shards
-	for i := range shards {
-		for k := range shards[i].slots {
-			if r := shards[i].slots[k].item; r != nil {
-				q.expandTo(e, r, captured)
-			}
-		}
-	}
-}
-
-func (q *finder) expandTo(e *entry, r *resource, captured []broker.Capture) {
-	if !r.isTemplate() {
-		var buffer [maxSegments]string
-		if all, ok := e.to.match(split(r.object, &buffer), captured); ok {
-			q.add(e.rule, all, &r.proto)
-		}
-		return
-	}
-	if bound, ok := partly(&r.name, e.to, captured); ok {
-		if made, ok := r.instance(bound, "*"); ok {
-			q.add(e.rule, captured, made)
-		}
-	}
-}
-
-// partly says which captures of a template's name a to pattern fixes, given
-// what was captured from the caller; ok is false if they cannot meet.
-func partly(name, to *pattern, captured []broker.Capture) (bound []broker.Capture, ok bool) {
-	if to.all {
-		return nil, true
-	}
-	if len(to.segments) > len(name.segments) || len(to.segments) < len(name.segments) && !to.rest {
-		return nil, false
-	}
-	for i := range to.segments {
-		value := ""
-		switch s := &to.segments[i]; s.kind {
-		case segmentLiteral:
-			value = s.text
-		case segmentCapture:
-			value, _ = lookup(captured, s.text)
-		}
-		switch n := &name.segments[i]; {
-		case value == "":
-		case n.kind == segmentLiteral && n.text != value:
-			return nil, false
-		case n.kind == segmentCapture:
-			if have, found := lookup(bound, n.text); found && have != value || !label(value) {
-				return nil, false
-			}
-			bound = append(bound, broker.Capture{Name: n.text, Value: value})
-		}
-	}
-	return bound, true
 }
