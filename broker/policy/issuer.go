@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/cambist/cambist/broker"
@@ -55,7 +56,13 @@ func compileIssuer(o *broker.Object, opts Options, f *faults) *broker.Issuer {
 	var body issuerBody
 	issuer := &broker.Issuer{Set: o.Set, Name: o.Name}
 	if err := decode(o.Body, &body); err != nil {
-		f.add("object-unreadable", "", "apply the set again", "%v", err)
+		f.add("object-unreadable", "", "apply the set again", "%v; until then its tokens are refused", err)
+		var place struct {
+			URL string `json:"url"`
+		}
+		if json.Unmarshal(o.Body, &place) == nil {
+			issuer.URL = place.URL // to be refused as bad, and not as unknown
+		}
 		issuer.Quarantined = true
 		return issuer
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/cambist/cambist/broker"
@@ -31,12 +32,7 @@ func compileMapping(o *broker.Object, in *interner, f *faults) *rule {
 	m := &r.mapping
 	if err := decode(o.Body, &body); err != nil || body.Effect != effectAllow && body.Effect != effectDeny {
 		f.add("object-unreadable", "", "apply the set again", "%v", errBody)
-		m.Quarantined = true
-		if !bytes.HasPrefix(o.Body, []byte(`{"effect":"allow",`)) {
-			// It may have been a deny, of anything: canonical bodies begin with their effect.
-			m.Deny, m.ForAny = true, true
-			r.from, r.to = []pattern{{all: true}}, []pattern{{all: true}}
-		}
+		r.salvage(o, in)
 		return r
 	}
 	m.Deny = body.Effect == effectDeny
@@ -78,6 +74,29 @@ func compileMapping(o *broker.Object, in *interner, f *faults) *rule {
 	m.Reason = in.text(body.Reason)
 	m.Quarantined = f.count > 0
 	return r
+}
+
+// salvage reads no more of a bad row than whom it concerns. An allow gives
+// nothing; a deny takes all from those, or from everybody if they cannot be read
+// or it may have been a deny.
+func (r *rule) salvage(o *broker.Object, in *interner) {
+	var body struct {
+		Effect string   `json:"effect"`
+		From   []string `json:"from"`
+		To     []string `json:"to"`
+	}
+	err := json.Unmarshal(o.Body, &body)
+	m, f := &r.mapping, &faults{found: new([]Finding)}
+	m.Quarantined = true
+	if err == nil && body.Effect == effectAllow || err != nil && bytes.HasPrefix(o.Body, []byte(`{"effect":"allow",`)) {
+		r.compilePatterns(&mappingBody{From: body.From, To: body.To}, in, f)
+		return
+	}
+	m.Deny, m.ForAny = true, true
+	if err != nil || body.Effect != effectDeny {
+		body.From = nil // everybody: half a list would be a narrower deny
+	}
+	r.compilePatterns(&mappingBody{From: body.From, To: body.To}, in, f)
 }
 
 func (r *rule) compilePatterns(body *mappingBody, in *interner, f *faults) {

@@ -1,0 +1,90 @@
+package policy_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/policy"
+)
+
+func TestBlockRoundTrip(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 24, 12, 0, 0, 500_000_000, time.UTC)
+	for _, b := range []broker.Block{
+		{Name: "a", Target: broker.BlockWorkload, ID: "spiffe://td/a", Reason: "x"},
+		{Name: "b", Target: broker.BlockSubject, ID: "corp:alice", Reason: "left <us>", NotBefore: at, Until: at.Add(time.Hour)},
+		{Name: "c", Target: broker.BlockIssuer, ID: "https://idp.example", Reason: "x", Until: at},
+	} {
+		o, err := policy.BlockObject(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Kind != broker.KindBlock || o.Name != b.Name || o.Set != "" {
+			t.Errorf("object %+v", o)
+		}
+		back, err := policy.DecodeBlock(&o)
+		if diff := cmp.Diff(b, back); diff != "" || err != nil {
+			t.Errorf("%v %s", err, diff)
+		}
+	}
+}
+
+// A token that was issued in the second of not_before, but before it, is stopped.
+func TestBlockKeepsFractions(t *testing.T) {
+	t.Parallel()
+	b := broker.Block{Name: "a", Target: broker.BlockToken, ID: "x", Reason: "y", NotBefore: now.Add(500 * time.Millisecond)}
+	o, err := policy.BlockObject(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := policy.Compile([]broker.Object{o}, 1, options)
+	if s.Blocked(now.Add(time.Minute), broker.BlockToken, "x", now) == nil {
+		t.Error("what was issued half a second before is not stopped")
+	}
+}
+
+func TestBlockRefuses(t *testing.T) {
+	t.Parallel()
+	good := broker.Block{Name: "a", Target: broker.BlockWorkload, ID: "spiffe://td/a", Reason: "x"}
+	for name, change := range map[string]func(*broker.Block){
+		"no name":        func(b *broker.Block) { b.Name = "" },
+		"no id":          func(b *broker.Block) { b.ID = "" },
+		"no reason":      func(b *broker.Block) { b.Reason = "" },
+		"no target":      func(b *broker.Block) { b.Target = "" },
+		"other target":   func(b *broker.Block) { b.Target = "region" },
+		"short name":     func(b *broker.Block) { b.ID = "shop/web" },
+		"trust domain":   func(b *broker.Block) { b.ID = "spiffe://td" },
+		"invalid UTF-8":  func(b *broker.Block) { b.Reason = "\xff" },
+		"pattern for id": func(b *broker.Block) { b.ID = "spiffe://td/*" },
+	} {
+		b := good
+		change(&b)
+		if o, err := policy.BlockObject(b); err == nil {
+			t.Errorf("%s: %s", name, o.Body)
+		}
+	}
+	for _, body := range []string{"", "{}", `{"target":"token","id":"x","reason":"y","x":1}`, `{"target":"token","id":"","reason":"y"}`, `{"target":"token","id":"x","reason":"y","not_before":"z"}`} {
+		if b, err := policy.DecodeBlock(&broker.Object{Kind: broker.KindBlock, Name: "a", Body: []byte(body)}); err == nil {
+			t.Errorf("%s is %+v", body, b)
+		}
+	}
+}
+
+// Blocks that cannot be read count as quarantined until they are lifted.
+func TestBadBlocksAreCounted(t *testing.T) {
+	t.Parallel()
+	object := func(name, body string) broker.Object {
+		return broker.Object{Kind: broker.KindBlock, Name: name, Body: []byte(body)}
+	}
+	s, _ := policy.Compile([]broker.Object{object("a", `{}`), object("b", `{"target":"token","id":"x","until":"z"}`), object("c", `{"target":"token","id":"x","reason":"y"}`)}, 1, options)
+	if s.Quarantined() != 2 {
+		t.Errorf("%d quarantined", s.Quarantined())
+	}
+	s, _ = s.Apply([]broker.Object{{Kind: broker.KindBlock, Name: "a", Deleted: true}, {Kind: broker.KindBlock, Name: "b", Deleted: true}}, 2)
+	if s.Quarantined() != 0 || s.Blocked(now, broker.BlockToken, "x", now) == nil || s.Blocked(now, broker.BlockToken, "y", now) != nil {
+		t.Errorf("%d quarantined after they are lifted", s.Quarantined())
+	}
+}
