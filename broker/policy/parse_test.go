@@ -1,13 +1,11 @@
 package policy_test
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/policy"
 )
 
@@ -254,63 +252,6 @@ func TestSeveralDocuments(t *testing.T) {
 	docs, findings := policy.Parse("f", []byte(base+"---\ncambist: v1\nset: other\n"))
 	if len(findings) > 0 || len(docs) != 2 || docs[1].Set != "other" {
 		t.Errorf("%v %v", docs, findings)
-	}
-}
-
-// What a set prints reads back to the same objects.
-func TestExportRoundTrip(t *testing.T) {
-	t.Parallel()
-	for name, text := range map[string]string{"design": designText(t), "base": base + `allow:
-- {name: a, from: ["{ns}/y", spiffe://other.example/a/**], for: corp, to: [api, "x/*"], scopes: [read, call], claims: {tier: "true", n: "12"}, presented_by: [x/z], as: impersonate, ttl: 1m, since: 2026-01-01T00:00:00Z, reason: "a: b # c"}
-deny:
-- {name: b, from: "*", to: "*", when: 'workload.ns == "x"'}
-`} {
-		doc := parse(t, text)
-		printed, err := policy.Export(doc.Objects, doc.Set)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again := parse(t, string(printed))
-		if want, got := dump(doc.Objects), dump(again.Objects); want != got {
-			t.Errorf("%s:\n%s\nbecame\n%s\nby\n%s", name, want, got, printed)
-		}
-		twice, err := policy.Export(again.Objects, doc.Set)
-		if err != nil || !bytes.Equal(printed, twice) {
-			t.Errorf("%s prints in two ways: %v", name, err)
-		}
-	}
-}
-
-func dump(objects []broker.Object) string {
-	var lines []string
-	for _, o := range objects {
-		lines = append(lines, fmt.Sprintf("%s %s %s %s", o.Kind, o.Name, o.Set, o.Body))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
-func TestDiff(t *testing.T) {
-	t.Parallel()
-	current := parse(t, base+"allow:\n- {name: a, from: x/y, to: api, scopes: [read]}\n- {name: b, from: x/y, to: api, scopes: [write]}\n").Objects
-	foreign := broker.Object{Kind: broker.KindMapping, Name: "t/a", Set: "t", Body: []byte("{}")}
-	block := broker.Object{Kind: broker.KindBlock, Name: "b1", Set: "s", Body: []byte("{}")}
-	current = append(current, foreign, block)
-	wanted := parse(t, base+"allow:\n- {name: a, from: x/z, to: api, scopes: [read]}\n- {name: c, from: x/y, to: api, scopes: [write]}\n").Objects
-	changes, findings := policy.Diff(current, wanted, "s")
-	var got []string
-	for _, c := range changes {
-		got = append(got, fmt.Sprint(c.Name, c.Deleted))
-	}
-	if want := []string{"s/afalse", "s/btrue", "s/cfalse"}; !slices.Equal(got, want) || len(findings) > 0 {
-		t.Errorf("changes %v, findings %v", got, findings)
-	}
-	if changes, _ := policy.Diff(wanted, wanted, "s"); len(changes) != 0 {
-		t.Errorf("a difference to itself: %v", changes)
-	}
-	stolen := []broker.Object{{Kind: broker.KindResource, Name: "api", Set: "t", Body: []byte("{}")}}
-	if _, findings := policy.Diff(stolen, wanted, "s"); len(findings) != 1 || findings[0].Code != "owned-by-another" {
-		t.Errorf("findings %v", findings)
 	}
 }
 

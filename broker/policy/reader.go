@@ -148,10 +148,7 @@ func (r *reader) list(n *yaml.Node) []string {
 		return nil
 	}
 	if n.Kind == yaml.ScalarNode {
-		if t := r.text(n); t != "" {
-			return []string{t}
-		}
-		return nil
+		return []string{r.text(n)}
 	}
 	if n.Kind != yaml.SequenceNode {
 		r.fault(n, "wrong-type", "write it as [a, b]", "this must be a list")
