@@ -66,24 +66,35 @@ var (
 // light is what a client must not pull in, not even through others.
 var light = []string{"google.golang.org/grpc", "github.com/jackc/pgx", "cel.dev", "modernc.org", "github.com/prometheus"}
 
-// impure may read the clock and the environment: whoever wires hands them down.
+// impure may read the clock and the environment and hold state: whoever wires
+// hands them down.
 var impure = []struct {
 	rooms []string
 	why   string
 }{
 	{[]string{"cmd/*", "broker/server"}, "the wiring injects the clock, the environment and the settings"},
-	{[]string{"tests/*", "store/storetest"}, "code of tests"},
+	{helpers, "code of tests"},
+}
+
+// helpers are rooms of tests: their files have the tests' budget.
+var helpers = []string{"tests/**", "store/storetest"}
+
+// over are the places that stand over a budget, with what they may reach: a file
+// by its path and lines, a function by its package, name and parameters. The list
+// gets shorter; an entry that is not needed any more fails.
+var over = map[string]int{
+	"broker/attenuate.go":      330,
+	"broker/keys/ring.go":      360,
+	"broker/policy/compile.go": 330,
+	"broker.record":            6,
+	"broker/policy.object":     5,
+	"store/postgres.newPool":   5,
 }
 
 // tables are package variables that no rule excuses, each with its reason.
 var tables = map[string]string{
+	"broker.checks":           "the checks of Decide, read through pointers so that none is copied",
 	"broker/jws.strictBase64": "an encoding of the standard library, made strict; never written",
-	"cmd/cambist.version":     "set by the linker",
-	"store/storetest.at":      "the moment of every test",
-	"tests/pgtest.shared":     "the one server of a test binary",
-	"tests/pgtest.used":       "whether that server was asked for",
-	"tests/pgtest.databases":  "numbers its databases",
-	"tests/pgtest.templates":  "its templates",
 }
 
 // noServer is where the server side of net/http has no place.
