@@ -2,9 +2,10 @@ package policy
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/cambist/cambist/broker"
 )
@@ -105,15 +106,49 @@ func (l *linter) rule(r *rule) {
 	}
 	l.targets(r, f)
 	l.having(r, f)
+	if issuer != nil && !m.Deny && m.Having.IsEmpty() {
+		l.direct(r, issuer, f)
+	}
+}
+
+// worldwide reports whether everybody in the world can get a token of the
+// issuer: that a token is theirs says nothing.
+func worldwide(issuer string) bool {
+	switch issuer {
+	case "https://accounts.google.com", "https://token.actions.githubusercontent.com", "https://gitlab.com", "https://app.terraform.io", "https://agent.buildkite.com",
+		"https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0": // personal accounts
+		return true
+	}
+	return false
+}
+
+// direct holds a rule for tokens straight from an issuer: its caller must be
+// able to show one, and which user it is must matter where all can have one.
+func (l *linter) direct(r *rule, issuer *broker.Issuer, f *faults) {
+	if worldwide(issuer.URL) && !r.mapping.Conditional {
+		f.add("issuer-shared", "when", "add a when over the claims that tell your tenant apart", "anybody can get a token of %s, so for: %s alone is no condition", issuer.URL, issuer.Name)
+	}
+	for i := range r.from {
+		p := &r.from[i]
+		if !p.literal() {
+			continue
+		}
+		id, err := spiffeid.FromString(p.text())
+		if err == nil && !slices.ContainsFunc(issuer.Audiences, func(a broker.IssuerAudience) bool { return a.Any || a.Workloads.Match(id) }) {
+			f.warn("rule-never", "for", "list it under audiences of the issuer", "%s may not show any token of issuer %q, so this never matches", id, issuer.Name)
+		}
+	}
 }
 
 func (l *linter) issuer(name string) *broker.Issuer {
-	for _, i := range l.s.Issuers() {
+	var found *broker.Issuer
+	l.s.issuerNames.each(l.s.hash(name), func(i *broker.Issuer) bool {
 		if i.Name == name {
-			return i
+			found = i
 		}
-	}
-	return nil
+		return found == nil
+	})
+	return found
 }
 
 func declares(i *broker.Issuer, claim string) bool {
@@ -124,13 +159,7 @@ func declares(i *broker.Issuer, claim string) bool {
 func (l *linter) targets(r *rule, f *faults) {
 	for i := range r.to {
 		p := &r.to[i]
-		var reach []*resource
-		l.s.byName.all(func(x *resource) bool {
-			if l.meets(p, x) {
-				reach = append(reach, x)
-			}
-			return true
-		})
+		reach := l.reach(p)
 		if len(reach) == 0 {
 			f.add("resource-unknown", "to", "declare the resource, or mend the name", "no resource fits %q", p.text())
 			continue
@@ -144,6 +173,29 @@ func (l *linter) targets(r *rule, f *faults) {
 			f.add("impersonation", "as", "set impersonation: true on the resource, or delegate", "no resource of %q permits impersonation", p.text())
 		}
 	}
+}
+
+// reach returns the resources and templates that a to pattern can mean. A plain
+// name is looked up: sets have thousands of rules to one of thousands.
+func (l *linter) reach(p *pattern) []*resource {
+	var reach []*resource
+	add := func(x *resource) bool {
+		if l.meets(p, x) {
+			reach = append(reach, x)
+		}
+		return true
+	}
+	if !p.literal() {
+		l.s.byName.all(add)
+		return reach
+	}
+	if x := l.s.explicit(p.text()); x != nil {
+		reach = append(reach, x)
+	}
+	for _, x := range l.s.templates {
+		add(x)
+	}
+	return reach
 }
 
 func (l *linter) meets(p *pattern, x *resource) bool {
@@ -199,71 +251,4 @@ func (l *linter) serves(r *rule, x *resource) bool {
 		}
 	}
 	return false
-}
-
-// shadows finds allows that another allow makes idle, and allows that a deny
-// makes useless. Only rules of one literal workload and one literal resource
-// without a condition are compared: there it is certain.
-func (l *linter) shadows() {
-	type key struct{ from, to, party string }
-	plain := map[key][]*rule{}
-	l.s.rules.all(func(r *rule) bool {
-		if m := &r.mapping; len(r.from) == 1 && len(r.to) == 1 && r.from[0].literal() && r.to[0].literal() && !m.Conditional && !m.Quarantined && m.Since.IsZero() && m.Until.IsZero() {
-			k := key{r.from[0].text(), r.to[0].text(), m.For}
-			plain[k] = append(plain[k], r)
-		}
-		return true
-	})
-	for _, rules := range plain {
-		slices.SortFunc(rules, func(a, b *rule) int { return cmp.Compare(a.mapping.ID, b.mapping.ID) })
-		for i, r := range rules {
-			for k, other := range rules {
-				if i == k || r.mapping.Deny || !covers(&other.mapping, &r.mapping, k < i) {
-					continue
-				}
-				f := l.faults(broker.KindMapping, r.mapping.ID)
-				if other.mapping.Deny {
-					f.warn("rule-denied", "", "delete it, or narrow the deny", "it never gives anything, because %s denies all of it", other.mapping.ID)
-				} else {
-					f.warn("rule-shadowed", "", "delete it", "%s gives all that it gives", other.mapping.ID)
-				}
-				break
-			}
-		}
-	}
-}
-
-// covers reports whether a makes b idle. Of two equal rules the first stays.
-func covers(a, b *broker.Mapping, first bool) bool {
-	if a.Deny {
-		return a.Scopes.IsEmpty() || a.Scopes.Includes(b.Scopes)
-	}
-	same := a.Having.Equal(b.Having) && a.TTL == b.TTL && a.Impersonate == b.Impersonate && len(a.Claims)+len(b.Claims)+len(a.PresentedBy)+len(b.PresentedBy) == 0
-	return same && a.Scopes.Includes(b.Scopes) && (first || !b.Scopes.Includes(a.Scopes))
-}
-
-// text returns the pattern as it is written.
-func (p *pattern) text() string {
-	if p.all {
-		return "*"
-	}
-	parts := make([]string, 0, len(p.segments)+1)
-	for _, s := range p.segments {
-		switch s.kind {
-		case segmentAny:
-			parts = append(parts, "*")
-		case segmentCapture:
-			parts = append(parts, "{"+s.text+"}")
-		default:
-			parts = append(parts, s.text)
-		}
-	}
-	if p.rest {
-		parts = append(parts, "**")
-	}
-	text := strings.Join(parts, "/")
-	if p.domain != "" {
-		return fmt.Sprintf("spiffe://%s/%s", p.domain, text)
-	}
-	return text
 }

@@ -82,6 +82,8 @@ func TestFindings(t *testing.T) {
 		"unknown scope":               {strings.Replace(allow(""), "[read]", "[reed]", 1), "scope-unknown"},
 		"unknown resource":            {strings.Replace(allow(""), "to: api", "to: apj", 1), "resource-unknown"},
 		"unknown issuer":              {allow(", for: corq"), "issuer-unknown"},
+		"issuer of all the world":     {strings.Replace(allow(", for: corp"), "https://idp.example", "https://token.actions.githubusercontent.com", 1), "issuer-shared"},
+		"a token it may not show":     {strings.Replace(allow(", for: corp"), "{cambist: any}", "{cambist: [x/z]}", 1), "rule-never"},
 		"bad for":                     {allow(", for: HTTP"), "for"},
 		"having without for":          {allow(", having: [call]"), "having-without-for"},
 		"having of nobody":            {allow(", for: corp, having: [write]"), "having-unknown"},
@@ -208,7 +210,9 @@ func TestGoodPoliciesHaveNoFindings(t *testing.T) {
 - {name: "b/{x}", uri: "https://{x}.b.example", served_by: [x/y], scopes: {r: []}}
 - {name: "c/{x}", uri: "https://p.q.{x}.example", served_by: [x/y], scopes: {r: []}}
 `,
-		"full name": base + "allow:\n- {name: a, from: 'spiffe://other.example/a/b/**', to: '{ns}/*', scopes: [call]}\n",
+		"issuer of all the world": strings.Replace(base, "https://idp.example", "https://gitlab.com", 1) + "allow:\n- {name: a, from: x/y, for: corp, to: api, scopes: [read], when: user.email == 'a@b.c'}\n",
+		"listed to show":          strings.Replace(base, "{cambist: any}", "{other: [x/*], cambist: [x/y]}", 1) + "allow:\n- {name: a, from: [x/y, x/z, '{ns}/q'], for: corp, to: api, scopes: [read]}\n",
+		"full name":               base + "allow:\n- {name: a, from: 'spiffe://other.example/a/b/**', to: '{ns}/*', scopes: [call]}\n",
 		"with the escapes of JSON": "{\n\t\"cambist\": \"v1\",\n\t\"set\": \"s\", \"resources\": [{\"name\": \"a\", \"uri\": \"https:\\/\\/a.example\", \"served_by\": [\"spiffe://td/a\"], \"scopes\": {\"r\": []}}]," +
 			`"allow": [{"name": "x", "from": "spiffe://td/b", "to": "a", "scopes": ["r"], "reason": "\u00e9 \ud83d\ude00 \\ud83d"}]}`,
 		"in JSON": `{"cambist":"v1","set":"s","resources":[{"name":"a","uri":"urn:x:y","served_by":["spiffe://td/a"],"scopes":{"r":[]}}]}`,

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -258,4 +259,30 @@ func (p *pattern) matchWorkload(id spiffeid.ID) bool {
 	var buffer [maxSegments]string
 	_, ok := p.match(split(path[1:], &buffer), nil)
 	return ok
+}
+
+// text returns the pattern as it is written.
+func (p *pattern) text() string {
+	if p.all {
+		return "*"
+	}
+	parts := make([]string, 0, len(p.segments)+1)
+	for _, s := range p.segments {
+		switch s.kind {
+		case segmentAny:
+			parts = append(parts, "*")
+		case segmentCapture:
+			parts = append(parts, "{"+s.text+"}")
+		default:
+			parts = append(parts, s.text)
+		}
+	}
+	if p.rest {
+		parts = append(parts, "**")
+	}
+	text := strings.Join(parts, "/")
+	if p.domain != "" {
+		return fmt.Sprintf("spiffe://%s/%s", p.domain, text)
+	}
+	return text
 }
