@@ -8,11 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,6 +31,8 @@ type Server struct {
 	bin     string
 	options Options
 	cred    *syscall.Credential
+
+	owned *os.File // locked for as long as this process lives
 
 	mu   sync.Mutex
 	proc *os.Process
@@ -64,7 +63,7 @@ var (
 type template struct {
 	once sync.Once
 	name string
-	err  error
+	err  error // set before the work, so that a panic or a Fatal in it leaves no half of a template
 }
 
 // New returns the DSN of a fresh, empty database, dropped when the test ends.
@@ -74,14 +73,16 @@ func New(t testing.TB) string { return create(t, "template1") }
 // runs once per key; the others are copies.
 func NewMigrated(t testing.TB, key string, migrate func(ctx context.Context, dsn string) error) string {
 	t.Helper()
-	made, _ := templates.LoadOrStore(key, &template{})
-	tmpl := made.(*template)
+	made, _ := templates.LoadOrStore(key, &template{err: errors.New("it was not finished")})
+	tmpl := made.(*template) //nolint:errcheck // nothing else is stored
 	tmpl.once.Do(func() {
 		s := sharedServer(t)
 		tmpl.name = fmt.Sprintf("template_%d", databases.Add(1))
-		if tmpl.err = s.exec("CREATE DATABASE " + tmpl.name); tmpl.err == nil {
-			tmpl.err = migrate(context.Background(), s.DSN(tmpl.name))
+		err := s.exec("CREATE DATABASE " + tmpl.name)
+		if err == nil {
+			err = migrate(context.Background(), s.DSN(tmpl.name))
 		}
+		tmpl.err = err
 	})
 	if tmpl.err != nil {
 		t.Fatalf("pgtest: prepare %s: %v", key, tmpl.err)
@@ -132,24 +133,21 @@ func start(o Options) (*Server, error) {
 		return nil, err
 	}
 	// Not under the test's own folder: the path of a Unix socket has 107 bytes.
-	dir, err := os.MkdirTemp("/tmp", "pg")
+	sweep()
+	dir, err := os.MkdirTemp("/tmp", prefix)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{dir: dir, bin: bin, options: o}
-	if os.Getuid() == 0 { // initdb and postgres refuse root
-		if s.cred, err = unprivileged(); err != nil {
-			return nil, err
-		}
-		if err := os.Chown(dir, int(s.cred.Uid), int(s.cred.Gid)); err != nil {
-			return nil, err
-		}
+	if err := s.own(); err != nil {
+		s.remove()
+		return nil, err
 	}
 	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync") //nolint:gosec,noctx // our own binary
 	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred}
 	initdb.Dir = dir
 	if out, err := initdb.CombinedOutput(); err != nil {
-		_ = os.RemoveAll(dir)
+		s.remove()
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	if err := s.start(); err != nil {
@@ -193,6 +191,9 @@ func (s *Server) Configure(t testing.TB, name, value string) {
 // the kernel sends the death signal when the forking thread ends, not when the
 // process does.
 func (s *Server) start() error {
+	if s.running() {
+		return errors.New("it runs already")
+	}
 	fsync := "off"
 	if s.options.Durable {
 		fsync = "on"
@@ -263,6 +264,7 @@ func (s *Server) Stop(how Signal) {
 	if proc == nil {
 		return
 	}
+	s.Thaw() // what is frozen hears no signal but KILL
 	_ = proc.Signal(how)
 	select {
 	case <-done:
@@ -275,6 +277,9 @@ func (s *Server) Stop(how Signal) {
 func (s *Server) remove() {
 	s.Stop(Immediate)
 	_ = os.RemoveAll(s.dir)
+	if s.owned != nil {
+		_ = s.owned.Close()
+	}
 }
 
 func (s *Server) exec(text string) error {
@@ -286,42 +291,4 @@ func (s *Server) exec(text string) error {
 	}
 	_, err = conn.Exec(ctx, text)
 	return errors.Join(err, conn.Close(ctx))
-}
-
-// unprivileged returns whom the server runs as when the tests run as root.
-func unprivileged() (*syscall.Credential, error) {
-	u, err := user.Lookup("nobody")
-	if err != nil {
-		return nil, err
-	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return nil, err
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
-}
-
-// binaries finds the newest installed server.
-func binaries() (string, error) {
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if err != nil {
-		return "", err
-	}
-	slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
-	if path, err := exec.LookPath("postgres"); err == nil {
-		found = append(found, path)
-	}
-	if len(found) == 0 {
-		return "", errors.New("no PostgreSQL server is installed")
-	}
-	return filepath.Dir(found[0]), nil
-}
-
-func version(path string) int {
-	n, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
-	if err != nil {
-		return 0
-	}
-	return n
 }

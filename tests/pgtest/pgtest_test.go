@@ -3,6 +3,7 @@ package pgtest_test
 import (
 	"context"
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -12,13 +13,15 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
+// prepared counts how often the template was made: once in the life of a process.
+var prepared atomic.Int32
+
 // Two databases from one template know nothing of one another.
 func TestDatabasesAreApart(t *testing.T) {
 	t.Parallel()
-	prepared := 0
 	open := func() *pgx.Conn {
 		dsn := pgtest.NewMigrated(t, "apart", func(ctx context.Context, dsn string) error {
-			prepared++
+			prepared.Add(1)
 			conn, err := pgx.Connect(ctx, dsn)
 			if err != nil {
 				return err
@@ -39,8 +42,8 @@ func TestDatabasesAreApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var n int
-	if err := b.QueryRow(context.Background(), "SELECT count(*) FROM x").Scan(&n); err != nil || n != 0 || prepared != 1 {
-		t.Errorf("%d rows, prepared %d times, %v", n, prepared, err)
+	if err := b.QueryRow(context.Background(), "SELECT count(*) FROM x").Scan(&n); err != nil || n != 0 || prepared.Load() != 1 {
+		t.Errorf("%d rows, prepared %d times, %v", n, prepared.Load(), err)
 	}
 }
 
