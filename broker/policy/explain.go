@@ -7,15 +7,17 @@ import (
 	"strings"
 
 	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/oauth"
 )
 
 // Explanation says how a decision came about, for people. It is made by the
 // very code that decides, with a trace.
 type Explanation struct {
 	Decision broker.Decision
-	Checks   []CheckResult
+	Checks   []CheckResult // in the order in which they are made
 	Near     []NearMapping // nearest first
-	Change   string        // the smallest change of policy that would allow it, "" if policy is not what stands in the way
+	Nearest  string        // the URI most like the audience, where no resource has that
+	Change   string        // a rule that would allow it, "" if a rule is not what is missing
 	question *broker.Question
 }
 
@@ -29,8 +31,8 @@ type CheckResult struct {
 type NearMapping struct {
 	ID      string
 	Deny    bool
-	Outcome string   // "granted", "denied", or the first part that did not fit
-	Misses  []string // every part that did not fit, in words
+	Outcome string   // an Outcome of Decide, or the first part that did not fit: from, to, captures
+	Misses  []string // every part that did not fit, in words; for a deny, what it takes away
 }
 
 // maxNear bounds how many mappings an explanation names.
@@ -44,24 +46,37 @@ func (s *Snapshot) Explain(q *broker.Question) Explanation {
 	e.Decision = broker.Decide(q, t)
 	s.rules.all(func(r *rule) bool {
 		if !t.seen[r.mapping.ID] && !r.mapping.Deny {
-			if near, ok := s.nearly(q, r); ok {
+			if near, ok := nearly(q, r); ok {
 				e.Near = append(e.Near, near)
 			}
 		}
 		return true
 	})
 	slices.SortStableFunc(e.Near, func(a, b NearMapping) int {
-		return cmp.Or(cmp.Compare(len(a.Misses), len(b.Misses)), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(distance(&a), distance(&b)), cmp.Compare(a.ID, b.ID))
 	})
 	e.Near = e.Near[:min(len(e.Near), maxNear)]
-	e.Change = s.change(q, &e)
+	if e.Decision.Reason == broker.ReasonResourceUnknown {
+		e.Nearest = s.nearestURI(q.Request.Audience)
+	}
+	e.Change = change(q, &e.Decision, t.withheld)
 	return e
+}
+
+// distance is how far a mapping is from having given what was asked. Denies
+// that applied come first: they decided.
+func distance(n *NearMapping) int {
+	if n.Deny {
+		return -1
+	}
+	return len(n.Misses)
 }
 
 // trace writes down what Decide tells it.
 type trace struct {
-	e    *Explanation
-	seen map[string]bool
+	e        *Explanation
+	seen     map[string]bool
+	withheld oauth.Scopes // what rules that fit did not give: a condition, a time, a block, a deny
 }
 
 // Check notes a check.
@@ -69,23 +84,50 @@ func (t *trace) Check(reason broker.Reason, held bool) {
 	t.e.Checks = append(t.e.Checks, CheckResult{reason, held})
 }
 
-// Mapping notes a candidate.
+// Mapping notes a candidate. A deny that does not apply explains nothing.
 func (t *trace) Mapping(c *broker.Candidate, outcome broker.Outcome) {
 	m := c.Mapping
 	t.seen[m.ID] = true
 	near := NearMapping{ID: m.ID, Deny: m.Deny, Outcome: string(outcome)}
-	if text := t.miss(c, outcome); text != "" && !m.Deny {
-		near.Misses = append(near.Misses, text)
-	}
-	if outcome == broker.OutcomeGranted {
-		if lacks := t.e.question.Request.Scopes.Without(m.Scopes); !lacks.IsEmpty() {
-			near.Misses = append(near.Misses, fmt.Sprintf("it gives %q, not %q", m.Scopes, lacks))
+	switch {
+	case m.Deny && outcome != broker.OutcomeDenied:
+		return
+	case m.Deny:
+		near.Misses = append(near.Misses, t.taken(m))
+	case outcome == broker.OutcomeGranted:
+		near.Misses = append(near.Misses, lacks(m, t.e.question)...)
+	default:
+		near.Misses = append(append(near.Misses, t.miss(c, outcome)), lacks(m, t.e.question)...)
+		if outcome != broker.OutcomeFor && outcome != broker.OutcomeHaving {
+			t.withheld = t.withheld.Union(m.Scopes)
 		}
 	}
-	if m.Deny && outcome != broker.OutcomeDenied {
-		return // a deny that does not apply explains nothing
-	}
 	t.e.Near = append(t.e.Near, near)
+}
+
+// taken says what a deny takes away.
+func (t *trace) taken(m *broker.Mapping) string {
+	all := m.Scopes
+	if m.Scopes.IsEmpty() || m.Quarantined {
+		if all = (oauth.Scopes{}); t.e.question.Resource != nil {
+			all = t.e.question.Resource.Scopes
+		}
+	}
+	t.withheld = t.withheld.Union(all)
+	switch {
+	case m.Quarantined:
+		return "its stored row cannot be read, so it takes everything away"
+	case m.Scopes.IsEmpty():
+		return "it takes everything away"
+	}
+	return fmt.Sprintf("it takes %q away", m.Scopes)
+}
+
+func lacks(m *broker.Mapping, q *broker.Question) []string {
+	if missing := q.Request.Scopes.Without(m.Scopes); !missing.IsEmpty() {
+		return []string{fmt.Sprintf("it gives %q, not %q", m.Scopes, missing)}
+	}
+	return nil
 }
 
 func (t *trace) miss(c *broker.Candidate, outcome broker.Outcome) string {
@@ -98,7 +140,7 @@ func (t *trace) miss(c *broker.Candidate, outcome broker.Outcome) string {
 	case broker.OutcomeQuarantined:
 		return "its stored row cannot be read"
 	case broker.OutcomeNotInForce:
-		return fmt.Sprintf("it is in force from %s to %s", cmp.Or(timeText(m.Since), "ever"), cmp.Or(timeText(m.Until), "ever"))
+		return forceText(m)
 	case broker.OutcomeImpersonation:
 		return "it impersonates, which the resource does not permit"
 	case broker.OutcomeBlocked:
@@ -110,7 +152,7 @@ func (t *trace) miss(c *broker.Candidate, outcome broker.Outcome) string {
 	case broker.OutcomeClaim:
 		return "a claim that it adds has no value"
 	}
-	return ""
+	return string(outcome)
 }
 
 // condition shows the text of a when with the values that it read.
@@ -122,31 +164,50 @@ func (t *trace) condition(c *broker.Candidate) string {
 	f := broker.Facts{Question: t.e.question, Captured: c.Captured}
 	var values []string
 	for _, name := range compiled.Reads() {
-		if value, found := f.Lookup(name); found {
-			values = append(values, fmt.Sprintf("%s = %q", name, value))
-		} else {
-			values = append(values, name+" is absent")
+		value, found := f.Lookup(name)
+		switch v := value.(type) {
+		case string, []string:
+			values = append(values, fmt.Sprintf("%s = %q", name, v))
+		default:
+			values = append(values, fmt.Sprintf("%s = %v", name, v))
+		}
+		if !found {
+			values[len(values)-1] = name + " is absent"
 		}
 	}
-	text := compiled.text
 	if compiled.err != nil {
 		values = append(values, compiled.err.Error())
 	}
-	return text + " (" + strings.Join(values, ", ") + ")"
+	return compiled.text + " (" + strings.Join(values, ", ") + ")"
 }
 
 func forText(m *broker.Mapping, q *broker.Question) string {
-	want, have := "itself", "itself"
-	if m.For != "" {
-		want = "a subject of " + m.For
+	want, have := "the workload itself", "the workload itself"
+	switch m.For {
+	case "":
+	case broker.ForWorkload:
+		want = "a workload whose token it received"
+	default:
+		want = "a user of " + m.For
 	}
-	if s := q.Subject; s != nil {
-		have = "a workload"
-		if s.Issuer != nil {
-			have = "a subject of " + s.Issuer.Name
-		}
+	switch s := q.Subject; {
+	case s == nil:
+	case s.Kind == broker.SubjectWorkload:
+		have = "a workload whose token it received"
+	case s.Issuer != nil:
+		have = "a user of " + s.Issuer.Name
 	}
 	return fmt.Sprintf("it is for %s, the request is for %s", want, have)
+}
+
+func forceText(m *broker.Mapping) string {
+	switch {
+	case m.Since.IsZero():
+		return "it ended at " + timeText(m.Until)
+	case m.Until.IsZero():
+		return "it begins at " + timeText(m.Since)
+	}
+	return fmt.Sprintf("it is in force from %s to %s", timeText(m.Since), timeText(m.Until))
 }
 
 func havingText(m *broker.Mapping, q *broker.Question) string {
@@ -162,9 +223,10 @@ func havingText(m *broker.Mapping, q *broker.Question) string {
 }
 
 // nearly says how a mapping that was not found misses the question: by its
-// from, or by its to, but not by both.
-func (s *Snapshot) nearly(q *broker.Question, r *rule) (NearMapping, bool) {
-	near := NearMapping{ID: r.mapping.ID}
+// from, or by its to, or by what they capture, but not by both.
+func nearly(q *broker.Question, r *rule) (NearMapping, bool) {
+	m := &r.mapping
+	near := NearMapping{ID: m.ID}
 	from := slices.ContainsFunc(r.from, func(p pattern) bool { return p.matchWorkload(q.Workload.ID) })
 	to := false
 	if q.Resource != nil {
@@ -174,23 +236,23 @@ func (s *Snapshot) nearly(q *broker.Question, r *rule) (NearMapping, bool) {
 	}
 	switch {
 	case from && to:
-		near.Outcome = "captures"
-		near.Misses = append(near.Misses, "what from and to capture under one name differs")
+		near.Outcome, near.Misses = "captures", []string{fmt.Sprintf("what from %s and to %s capture under one name differs", patternTexts(r.from), patternTexts(r.to))}
 	case to:
-		near.Outcome = "from"
-		near.Misses = append(near.Misses, fmt.Sprintf("it is from %s", patternTexts(r.from)))
+		near.Outcome, near.Misses = "from", []string{"it is from " + patternTexts(r.from)}
 	case from:
-		near.Outcome = "to"
-		near.Misses = append(near.Misses, fmt.Sprintf("it is to %s", patternTexts(r.to)))
+		near.Outcome, near.Misses = "to", []string{"it is to " + patternTexts(r.to)}
 	default:
 		return NearMapping{}, false
 	}
-	if s := q.Subject; s == nil && r.mapping.For != "" || s != nil && (s.Issuer == nil && r.mapping.For != broker.ForWorkload || s.Issuer != nil && r.mapping.For != s.Issuer.Name) {
-		near.Misses = append(near.Misses, forText(&r.mapping, q))
+	s := q.Subject
+	fits := s == nil && m.For == "" || s != nil && (s.Kind == broker.SubjectWorkload && m.For == broker.ForWorkload || s.Issuer != nil && m.For == s.Issuer.Name)
+	if !fits {
+		near.Misses = append(near.Misses, forText(m, q))
 	}
-	if lacks := q.Request.Scopes.Without(r.mapping.Scopes); !lacks.IsEmpty() {
-		near.Misses = append(near.Misses, fmt.Sprintf("it gives %q, not %q", r.mapping.Scopes, lacks))
+	if !m.InForce(q.Now) {
+		near.Misses = append(near.Misses, forceText(m))
 	}
+	near.Misses = append(near.Misses, lacks(m, q)...)
 	return near, true
 }
 
@@ -200,68 +262,4 @@ func patternTexts(patterns []pattern) string {
 		texts[i] = patterns[i].text()
 	}
 	return strings.Join(texts, ", ")
-}
-
-// change returns the smallest rule that would allow the request, where a
-// missing rule or scope is all that stands in the way.
-func (s *Snapshot) change(q *broker.Question, e *Explanation) string {
-	if e.Decision.Allowed || q.Resource == nil {
-		return ""
-	}
-	switch e.Decision.Reason {
-	case broker.ReasonMappingNone, broker.ReasonMappingFailed, broker.ReasonScopeNotGranted:
-	default:
-		return ""
-	}
-	scopes := q.Request.Scopes
-	if scopes.IsEmpty() {
-		scopes = q.Resource.DefaultScopes
-	}
-	if scopes.IsEmpty() || slices.ContainsFunc(e.Near, func(n NearMapping) bool { return n.Deny }) {
-		return ""
-	}
-	party := ""
-	if sub := q.Subject; sub != nil {
-		party = ", for: " + broker.ForWorkload
-		if sub.Issuer != nil {
-			party = ", for: " + sub.Issuer.Name
-		}
-		if sub.Issued {
-			party += ", having: [" + strings.ReplaceAll(sub.Scopes.String(), " ", ", ") + "]"
-		}
-	}
-	return fmt.Sprintf("allow:\n- {name: new-rule, from: %q%s, to: %q, scopes: [%s]}\n", q.Workload.ID, party, q.Resource.Name, strings.ReplaceAll(scopes.String(), " ", ", "))
-}
-
-// Text renders the explanation for a terminal.
-func (e *Explanation) Text() string {
-	var b strings.Builder
-	d, q := &e.Decision, e.question
-	if d.Allowed {
-		fmt.Fprintf(&b, "allowed: %s gets %q for %s\n", q.Workload.ID, d.Scopes, q.Request.Audience)
-	} else {
-		fmt.Fprintf(&b, "refused: %s (%s)\n  %s asked %q for %s\n", d.Public, d.Reason, q.Workload.ID, q.Request.Scopes, q.Request.Audience)
-	}
-	for _, c := range e.Checks {
-		if !c.Held {
-			fmt.Fprintf(&b, "  check %s did not hold\n", c.Reason)
-		}
-	}
-	if len(e.Near) > 0 {
-		b.WriteString("\nmappings, nearest first:\n")
-	}
-	for _, n := range e.Near {
-		kind := "allow"
-		if n.Deny {
-			kind = "deny"
-		}
-		fmt.Fprintf(&b, "  %s %s: %s\n", kind, n.ID, n.Outcome)
-		for _, miss := range n.Misses {
-			fmt.Fprintf(&b, "    %s\n", miss)
-		}
-	}
-	if e.Change != "" {
-		fmt.Fprintf(&b, "\nthis would allow it:\n%s", e.Change)
-	}
-	return b.String()
 }
