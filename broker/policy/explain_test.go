@@ -213,7 +213,7 @@ func TestExplainTextGolden(t *testing.T) {
 	e := s.Explain(q)
 	want := `refused: spiffe://prod.example/ns/shop/sa/web asked "orders.write" for https://orders.prod.example
   because a mapping fits, but something in it fails (mapping_failed)
-  also: everything that is granted is denied (denied)
+  also: denies leave nothing of what is granted (denied)
   also: a scope that was asked for is not granted, or denied (scope_not_granted)
   also: no scope was asked for, and no default scope is granted (scope_no_default)
 

@@ -149,7 +149,7 @@ func reasonText(r broker.Reason) string {
 		broker.ReasonResourceQuarantined: "the resource cannot be used: its row cannot be read, or another has the same uri",
 		broker.ReasonMappingNone:         "no mapping is from this caller to this resource for this subject",
 		broker.ReasonMappingFailed:       "a mapping fits, but something in it fails",
-		broker.ReasonDenied:              "everything that is granted is denied",
+		broker.ReasonDenied:              "denies leave nothing of what is granted",
 		broker.ReasonProofNotAccepted:    "the resource does not take this proof of identity",
 		broker.ReasonBindingUnproven:     "the request does not prove the binding that the resource asks for",
 		broker.ReasonScopeUnknown:        "a scope that was asked for is none of the resource's",
