@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks, with apt-get: a PostgreSQL
 # server (15 or later; only its programs are used, the tests start their own), a
-# C compiler for the race detector, curl, and Node.js for the tests against its
-# JOSE and OAuth libraries. When all is there it does nothing and asks nobody.
+# C compiler for the race detector, curl, and Node.js where there are tests against
+# its libraries (tests/interop). When all is there it does nothing and asks nobody.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -21,8 +22,10 @@ missing=()
 have_postgres || missing+=(postgresql)
 have "${CC:-gcc}" || missing+=(gcc libc6-dev)
 have curl || missing+=(curl ca-certificates)
-have node || missing+=(nodejs)
-have npm || missing+=(npm)
+if [[ -d tests/interop ]]; then
+  have node || missing+=(nodejs)
+  have npm || missing+=(npm)
+fi
 if ((${#missing[@]} == 0)); then
   exit 0
 fi
