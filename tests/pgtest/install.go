@@ -32,7 +32,7 @@ func (s *Server) own() error {
 		return err
 	}
 	s.owned = f
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return err
 	}
 	if err := os.Rename(path+".new", path); err != nil {
@@ -60,7 +60,7 @@ func sweep() {
 		if err != nil {
 			continue
 		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil { //nolint:gosec // a descriptor
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			// The mark of the owner goes last: if anything stays, the next one tries again.
 			if os.RemoveAll(filepath.Join(dir, "data")) == nil {
 				_ = os.RemoveAll(dir)
@@ -115,7 +115,7 @@ var versionText = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
 // major asks a server program for its version; 0 if it does not say.
 func major(path string) int {
-	out, err := exec.Command(path, "--version").Output() //nolint:gosec,noctx // an installed server; answers at once
+	out, err := exec.Command(path, "--version").Output() //nolint:noctx // an installed server; answers at once
 	if err != nil {
 		return 0
 	}
