@@ -168,9 +168,11 @@ func (q *finder) expandTo(e *entry, r *resource, captured []broker.Capture, path
 	if !ok {
 		return
 	}
-	of, ok := q.s.Resource(r.proto.URI) // not always r: two of one URI are none
-	if !ok {
-		of = &r.proto
+	of := &r.proto
+	if alone, ok := q.s.Resource(of.URI); !ok || alone != of { // two of one URI are none
+		bad := r.proto
+		bad.Quarantined = true
+		of = &bad
 	}
 	if !q.found(e.rule, of, path, name) {
 		q.add(e.rule, captured, of)

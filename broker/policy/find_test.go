@@ -122,6 +122,8 @@ func TestBadResourceDoesNotFallToTemplate(t *testing.T) {
 		"no JSON":                "\x00",
 		"no uri":                 `{}`,
 		"another type of uri":    `{"uri":1}`,
+		"a uri that is none":     `{"uri":"htt` + "`" + `s://web.shop.example"}`,
+		"a whole row at no uri":  `{"uri":"web.shop.example","served_by":[],"scopes":[{"name":"only"}],"binding":"identity","proof":["mtls"],"ttl":"5m","freshness":"normal","alg":"ES256"}`,
 		"a uri with half a name": `{"uri":"https://{sa"}`,
 	} {
 		bad := slices.Clone(objects)

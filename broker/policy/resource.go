@@ -82,10 +82,10 @@ func (r *resource) place(o *broker.Object) {
 	var body struct {
 		URI string `json:"uri"`
 	}
-	if err := json.Unmarshal(o.Body, &body); err != nil || body.URI == "" {
+	if err := json.Unmarshal(o.Body, &body); err != nil {
 		return
 	}
-	if uri, err := parseTemplate(body.URI); err == nil {
+	if uri, err := parseTemplate(body.URI); err == nil && uri.audience() {
 		name, err := parseNamePattern(o.Name)
 		if r.placed = err == nil; r.placed {
 			r.uri, r.name, r.proto.URI = uri, name, body.URI
@@ -100,8 +100,7 @@ func (r *resource) compileTemplates(body *resourceBody, f *faults) {
 	if r.uri, err = parseTemplate(body.URI); err != nil {
 		f.add("template", "uri", "write {name} and keep captures apart by a dot or a slash", "%q: %v", body.URI, err)
 	}
-	r.placed = err == nil && body.URI != ""
-	if sample, ok := r.uri.build(nil, "a"); !ok || !audienceURI(sample) {
+	if r.placed = err == nil && r.uri.audience(); !r.placed {
 		f.add("resource-uri", "uri", "give an absolute URI without fragment, in its canonical form", "%q is not the URI of a resource", body.URI)
 	}
 	given := r.uri.captures()
@@ -178,6 +177,12 @@ func routePattern(text string) bool {
 		}
 	}
 	return true
+}
+
+// audience reports whether what the template builds can be an audience.
+func (t *template) audience() bool {
+	sample, ok := t.build(nil, "a")
+	return ok && audienceURI(sample)
 }
 
 // audienceURI reports whether text can be an audience: absolute, no fragment,

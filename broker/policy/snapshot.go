@@ -141,8 +141,7 @@ func (s *Snapshot) Issuer(url string) (*broker.Issuer, bool) {
 		switch {
 		case i.URL != url:
 		case found != nil:
-			found = &broker.Issuer{Name: found.Name, URL: url, Quarantined: true}
-			return false
+			found = &broker.Issuer{Name: min(found.Name, i.Name), URL: url, Quarantined: true}
 		default:
 			found = i
 		}
@@ -160,8 +159,7 @@ func (s *Snapshot) Resource(uri string) (*broker.Resource, bool) {
 		switch {
 		case r.proto.URI != uri:
 		case found != nil:
-			found = &broker.Resource{Name: found.Name, URI: uri, Quarantined: true}
-			return false
+			found = &broker.Resource{Name: min(found.Name, r.proto.Name), URI: uri, Quarantined: true}
 		default:
 			found = &r.proto
 		}
@@ -180,7 +178,7 @@ func (s *Snapshot) Resource(uri string) (*broker.Resource, bool) {
 			continue
 		}
 		if found != nil {
-			return &broker.Resource{Name: made.Name, URI: uri, Quarantined: true}, true
+			made.Name, made.Quarantined = min(found.Name, made.Name), true
 		}
 		made.Quarantined = made.Quarantined || s.unplaced > 0
 		found = made
