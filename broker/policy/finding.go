@@ -17,7 +17,7 @@ const (
 )
 
 // Finding is one thing that is wrong, or odd, with a policy, with its place and
-// its fix. Code is stable and documented in docs/policy-findings.md.
+// its fix. Code is stable and from the closed list of findings.md.
 type Finding struct {
 	Code     string
 	Severity Severity

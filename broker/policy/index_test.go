@@ -224,8 +224,11 @@ func TestQuarantine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bad, findings := policy.Compile(append(objectsOf(t), tt.object), 2, options)
-			if name != "an object of the future" && bad.Quarantined() != 1 || len(findings) == 0 {
+			if name != "an object of the future" && bad.Quarantined() != 1 || !policy.HasErrors(findings) {
 				t.Errorf("%d quarantined, findings %v", bad.Quarantined(), findings)
+			}
+			if want := map[string]string{"garbage": "object-unreadable", "an object of the future": "kind-unknown"}[name]; want != "" && findings[0].Code != want {
+				t.Errorf("finding %v, want %s", findings[0], want)
 			}
 			if d := broker.Decide(ask(t, bad, "bi/reports", ledgerURI, nil, "ledger.read"), nil); d.Reason != tt.reports {
 				t.Errorf("reports: %q, want %q", d.Reason, tt.reports)
