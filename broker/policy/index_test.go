@@ -1,8 +1,9 @@
 package policy_test
 
 import (
+	"encoding/json"
 	"fmt"
-	"runtime"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,9 +12,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cambist/cambist/broker"
-	"github.com/cambist/cambist/broker/oauth"
 	"github.com/cambist/cambist/broker/policy"
 )
+
+var dnsLabel = regexp.MustCompile(`\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\z`)
 
 // reference matches one pattern the slow way, written from design 5.
 func reference(pattern, name string, captured map[string]string) bool {
@@ -28,7 +30,7 @@ func reference(pattern, name string, captured map[string]string) bool {
 		switch {
 		case p == "*":
 		case p[0] == '{':
-			if have, ok := captured[p]; ok && have != ns[i] || strings.ContainsAny(ns[i], "._ABC") {
+			if have, ok := captured[p]; ok && have != ns[i] || !dnsLabel.MatchString(ns[i]) {
 				return false
 			}
 			captured[p] = ns[i]
@@ -134,6 +136,50 @@ func TestIndexEqualsReference(t *testing.T) {
 		}
 		if s.Mappings() != len(rules) {
 			t.Fatalf("%d mappings, want %d", s.Mappings(), len(rules))
+		}
+	})
+}
+
+// Whatever pattern is accepted, it matches what the reference says, with the
+// captures that it says; and none that is accepted has an empty segment, a
+// character that names do not have, or half a wildcard.
+func FuzzPattern(f *testing.F) {
+	f.Add("a/b", "r", "a/b", "r")
+	f.Add("{x}/*", "{x}/{y}", "a/b", "a/c")
+	f.Add("a/**", "r/**", "a/b/c", "r/s")
+	f.Add("{x}/{x}", "*", "a/a", "r")
+	f.Add("%61", "{x", "a", "x}")
+	f.Add("a*", "a**", "ab", "abc")
+	whole := regexp.MustCompile(`\A([A-Za-z0-9._:-]+|\*|\*\*|\{[a-z][a-z0-9_]*\})\z`)
+	f.Fuzz(func(t *testing.T, from, to, path, name string) {
+		body, err := json.Marshal(map[string]any{"effect": "allow", "from": []string{"spiffe://td/" + from}, "to": []string{to}, "scopes": []string{"r"}})
+		w, badID := spiffeid.FromString("spiffe://td/" + path)
+		if err != nil || badID != nil || strings.Count(path, "/") > 15 || strings.Count(name, "/") > 15 {
+			return
+		}
+		s, findings := policy.Compile([]broker.Object{{Kind: broker.KindMapping, Name: "s/a", Set: "s", Body: body}}, 1, options)
+		got := s.Find(nil, w, &broker.Resource{Name: name})
+		if len(findings) > 0 {
+			if len(got) > 0 && !got[0].Mapping.Quarantined {
+				t.Fatalf("found in spite of %v", findings)
+			}
+			return
+		}
+		for _, segment := range append(strings.Split(from, "/"), strings.Split(to, "/")...) {
+			if !whole.MatchString(segment) || segment == "." || segment == ".." {
+				t.Fatalf("segment %q is accepted", segment)
+			}
+		}
+		captured := map[string]string{}
+		if want := reference(from, path, captured) && reference(to, name, captured); want != (len(got) == 1) {
+			t.Fatalf("from %q to %q: %q for %q is found %v, want %v", from, to, path, name, len(got), want)
+		}
+		for _, c := range got {
+			for _, v := range c.Captured {
+				if captured["{"+v.Name+"}"] != v.Value || len(captured) != len(c.Captured) {
+					t.Fatalf("captured %v, want %v", c.Captured, captured)
+				}
+			}
 		}
 	})
 }
@@ -265,80 +311,5 @@ func TestIssuerChangeRebindsConditions(t *testing.T) {
 				t.Errorf("after it was changed back: %q", d.Reason)
 			}
 		}
-	}
-}
-
-func many(n int) []broker.Object {
-	objects := make([]broker.Object, 0, n+100)
-	for i := range 100 {
-		objects = append(objects, broker.Object{Kind: broker.KindResource, Name: fmt.Sprintf("r%d", i), Set: "s", Body: []byte(fmt.Sprintf(
-			`{"uri":"https://r%d.example","served_by":[],"scopes":[{"name":"read"},{"name":"write"}],"binding":"identity","proof":["mtls"],"ttl":"5m0s","freshness":"normal","alg":"ES256"}`, i))})
-	}
-	for i := range n {
-		from := fmt.Sprintf("spiffe://prod.example/ns/ns%d/sa/sa%d", i/50, i%50)
-		if i%20 == 0 {
-			from = fmt.Sprintf("spiffe://prod.example/ns/ns%d/sa/*", i/50)
-		}
-		objects = append(objects, broker.Object{Kind: broker.KindMapping, Name: fmt.Sprintf("s/m%d", i), Set: "s", Body: []byte(fmt.Sprintf(
-			`{"effect":"allow","from":[%q],"to":["r%d"],"scopes":["read"]}`, from, i%100))})
-	}
-	return objects
-}
-
-func BenchmarkPolicy(b *testing.B) {
-	for _, n := range []int{10, 1_000, 100_000, 1_000_000} {
-		objects := many(n)
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		s, findings := policy.Compile(objects, 1, options)
-		if policy.HasErrors(findings) {
-			b.Fatal(findings[0])
-		}
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		bytesEach := float64(after.HeapAlloc-before.HeapAlloc) / float64(n)
-		workloads := make([]spiffeid.ID, 4096)
-		for i := range workloads {
-			k := (i * 7919) % n
-			workloads[i] = spiffeid.RequireFromString(fmt.Sprintf("spiffe://prod.example/ns/ns%d/sa/sa%d", k/50, k%50))
-		}
-		r, _ := s.Resource("https://r1.example")
-		b.Run(fmt.Sprintf("Find/%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			var dst []broker.Candidate
-			i := 0
-			for b.Loop() {
-				i++
-				dst = s.Find(dst[:0], workloads[i%len(workloads)], r)
-			}
-			b.ReportMetric(bytesEach, "B/mapping")
-		})
-		b.Run(fmt.Sprintf("Decide/%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			want, _ := oauth.NewScopes("read")
-			i, allowed := 0, 0
-			for b.Loop() {
-				i++
-				k := (i * 7919) % n
-				w := workloads[i%len(workloads)]
-				r, _ := s.Resource("https://r" + fmt.Sprint(k%100) + ".example")
-				q := &broker.Question{Now: now, View: s, Limits: broker.DefaultLimits(), Workload: broker.Workload{ID: w, Proof: broker.ProofMTLS, NotAfter: now.Add(1e12)},
-					Request: broker.ExchangeRequest{Grant: oauth.GrantClientCredentials, Audience: r.URI, Scopes: want}, Resource: r}
-				q.Candidates = s.Find(nil, w, r)
-				if broker.Decide(q, nil).Allowed {
-					allowed++
-				}
-			}
-			b.ReportMetric(float64(allowed)/float64(b.N), "allowed")
-		})
-		b.Run(fmt.Sprintf("Apply/%d", n), func(b *testing.B) {
-			i := 0
-			for b.Loop() {
-				i++
-				o := objects[100+i%n]
-				s, _ = s.Apply([]broker.Object{o}, broker.Revision(i))
-			}
-		})
 	}
 }
