@@ -70,10 +70,12 @@ func compileIssuer(o *broker.Object, opts Options, f *faults) *broker.Issuer {
 	if !issuerName(o.Name) {
 		f.add("issuer-name", "name", "use a lower-case letter, then letters, digits and dashes, 32 at most", "%q is not a name for an issuer, or is reserved", o.Name)
 	}
-	if !secureURL(body.URL) {
-		f.add("issuer-url", "url", "give the iss of its tokens, an http or https URL without query or fragment", "%q is not the URL of an issuer", body.URL)
+	if !plainURL(body.URL, "?#") {
+		f.add("issuer-url", "url", "give the iss of its tokens, an https URL without query or fragment", "%q is not the URL of an issuer", body.URL)
+	} else if body.JWKSURI == "" && body.JWKSFile == "" && !secureURL(body.URL) {
+		f.add("issuer-url", "url", "use https, or name the keys by jwks_uri or jwks_file", "the keys of %q would come over a connection that anybody can change", body.URL)
 	}
-	if body.JWKSURI != "" && !secureURL(body.JWKSURI) {
+	if body.JWKSURI != "" && (!plainURL(body.JWKSURI, "#") || !secureURL(body.JWKSURI)) {
 		f.add("issuer-jwks", "jwks_uri", "give an https URL", "%q is not a URL of a key set", body.JWKSURI)
 	}
 	if body.JWKSURI != "" && body.JWKSFile != "" {
@@ -96,7 +98,8 @@ func compileIssuer(o *broker.Object, opts Options, f *faults) *broker.Issuer {
 	}
 	compileAudiences(issuer, body.Audiences, opts, f)
 	compileClaimRules(issuer, body.Claims, f)
-	for foreign, text := range body.Actors {
+	for _, foreign := range sortedKeys(body.Actors) {
+		text := body.Actors[foreign]
 		id, err := spiffeid.FromString(text)
 		if err != nil || foreign == "" {
 			f.add("issuer-actor", "actors", "map the name to a SPIFFE ID", "actor %q is not mapped to a workload", foreign)
@@ -108,9 +111,25 @@ func compileIssuer(o *broker.Object, opts Options, f *faults) *broker.Issuer {
 	return issuer
 }
 
+// plainURL reports whether text is an http or https URL of a host, without
+// credentials and without any of the given characters.
+func plainURL(text, without string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil && !strings.ContainsAny(text, without+" {}")
+}
+
+// secureURL reports whether keys may be fetched from a URL: over TLS, or from
+// this very machine.
 func secureURL(text string) bool {
 	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && !strings.ContainsAny(text, "?#") && text == strings.TrimSpace(text)
+	if err != nil {
+		return false
+	}
+	switch u.Hostname() {
+	case "localhost", "127.0.0.1", "::1":
+		return true
+	}
+	return u.Scheme == "https"
 }
 
 func compileAccept(issuer *broker.Issuer, accept []string, known preset, f *faults) {

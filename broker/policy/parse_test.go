@@ -114,6 +114,14 @@ func TestFindings(t *testing.T) {
 		"issuer name":                 {strings.Replace(issuer(good), "name: corp", "name: spiffe", 1), "issuer-name"},
 		"issuer kind":                 {strings.Replace(issuer(good), "oidc", "ldap", 1), "issuer-kind"},
 		"issuer url":                  {strings.Replace(issuer(good), "https://i.example", "'https://i.example?x'", 1), "issuer-url"},
+		"issuer keys over http":       {strings.Replace(issuer(good), "https://i.example", "http://i.example", 1), "issuer-url"},
+		"issuer with a fragment":      {strings.Replace(issuer(good), "https://i.example", "'https://i.example#x'", 1), "issuer-url"},
+		"issuer with a user":          {strings.Replace(issuer(good), "https://i.example", "https://u@i.example", 1), "issuer-url"},
+		"issuer without a host":       {strings.Replace(issuer(good), "https://i.example", "'https://:443'", 1), "issuer-url"},
+		"issuer without a scheme":     {strings.Replace(issuer(good), "https://i.example", "i.example", 1), "issuer-url"},
+		"issuer by template":          {strings.Replace(issuer(good), "https://i.example", "'https://i.example/{tenant}'", 1), "issuer-url"},
+		"key set over http":           {issuer(good + ", jwks_uri: http://i.example/k"), "issuer-jwks"},
+		"key set without a host":      {issuer(good + ", jwks_uri: /k"), "issuer-jwks"},
 		"issuer keys twice":           {issuer(good + ", jwks_uri: https://i.example/k, jwks_file: k"), "issuer-jwks"},
 		"no accept for oidc":          {issuer(", audiences: {cambist: any}"), "issuer-accept"},
 		"bad accept":                  {issuer(", audiences: {cambist: any}, accept: [refresh]"), "issuer-accept"},
@@ -216,7 +224,12 @@ func TestGoodPoliciesHaveNoFindings(t *testing.T) {
 `,
 		"issuer of all the world": strings.Replace(base, "https://idp.example", "https://gitlab.com", 1) + "allow:\n- {name: a, from: x/y, for: corp, to: api, scopes: [read], when: user.email == 'a@b.c'}\n",
 		"listed to show":          strings.Replace(base, "{cambist: any}", "{other: [x/*], cambist: [x/y]}", 1) + "allow:\n- {name: a, from: [x/y, x/z, '{ns}/q'], for: corp, to: api, scopes: [read]}\n",
-		"full name":               base + "allow:\n- {name: a, from: 'spiffe://other.example/a/b/**', to: '{ns}/*', scopes: [call]}\n",
+		"issuers without TLS": head + `issuers:
+- {name: a, kind: oidc, url: "http://127.0.0.1:8080/x", audiences: {cambist: any}, accept: [id]}
+- {name: b, kind: oidc, url: "http://b.example", jwks_uri: "https://b.example/k?v=1", audiences: {cambist: any}, accept: [id], actors: {svc: x/y}}
+- {name: c, kind: kubernetes, url: "http://c.example", jwks_file: k, audiences: {cambist: any}, algs: [ES256, RS256]}
+`,
+		"full name": base + "allow:\n- {name: a, from: 'spiffe://other.example/a/b/**', to: '{ns}/*', scopes: [call]}\n",
 		"with the escapes of JSON": "{\n\t\"cambist\": \"v1\",\n\t\"set\": \"s\", \"resources\": [{\"name\": \"a\", \"uri\": \"https:\\/\\/a.example\", \"served_by\": [\"spiffe://td/a\"], \"scopes\": {\"r\": []}}]," +
 			`"allow": [{"name": "x", "from": "spiffe://td/b", "to": "a", "scopes": ["r"], "reason": "\u00e9 \ud83d\ude00 \\ud83d"}]}`,
 		"in JSON": `{"cambist":"v1","set":"s","resources":[{"name":"a","uri":"urn:x:y","served_by":["spiffe://td/a"],"scopes":{"r":[]}}]}`,
