@@ -94,11 +94,11 @@ func TestFirstKeySignsAtOnce(t *testing.T) {
 	for _, algorithm := range []string{"ES256", "EdDSA", "RS256", "PS256"} {
 		c := &clock{start}
 		r := ring(t, &rows{}, c)
-		if _, err := r.Signer(algorithm, start); broker.AsError(err).Code != broker.CodeUnavailable {
+		if _, err := r.Signer(algorithm); broker.AsError(err).Code != broker.CodeUnavailable {
 			t.Errorf("%s before there is a key: %v", algorithm, err)
 		}
 		must(t, r.Ensure(t.Context(), algorithm))
-		s, err := r.Signer(algorithm, start)
+		s, err := r.Signer(algorithm)
 		must(t, err)
 		if k, ok := r.Key(s.Key().ID(), start); !ok || string(k.Algorithm()) != algorithm {
 			t.Errorf("%s is not published", algorithm)
@@ -135,7 +135,7 @@ func TestEnsureRace(t *testing.T) {
 		t.Fatalf("%d rows", len(m.list))
 	}
 	for _, r := range rings {
-		if s, err := r.Signer("ES256", start); err != nil || s.Key().ID() != m.list[slices.IndexFunc(m.list, func(k store.KeyRow) bool { return k.Purpose == "sign" })].ID {
+		if s, err := r.Signer("ES256"); err != nil || s.Key().ID() != m.list[slices.IndexFunc(m.list, func(k store.KeyRow) bool { return k.Purpose == "sign" })].ID {
 			t.Errorf("%v", err)
 		}
 	}
@@ -157,7 +157,7 @@ func TestRotationProperty(t *testing.T) {
 			}
 			seen[i] = c.now
 		}
-		first, _ := replicas[0].Signer("ES256", c.now)
+		first, _ := replicas[0].Signer("ES256")
 		published := map[string]time.Time{first.Key().ID(): start.Add(-time.Hour)}
 		type token struct {
 			kid string
@@ -187,7 +187,7 @@ func TestRotationProperty(t *testing.T) {
 				}
 			}
 			for _, r := range replicas {
-				s, err := r.Signer("ES256", c.now)
+				s, err := r.Signer("ES256")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -228,7 +228,7 @@ func TestOldKeysGo(t *testing.T) {
 	if _, ok := r.Key(first, c.now); ok {
 		t.Error("the first key still verifies")
 	}
-	if _, err := r.SignerByID(first, c.now); err == nil {
+	if _, err := r.SignerByID(first); err == nil {
 		t.Error("the first key still signs")
 	}
 	if n := len(m.list); n != 3 && n != 4 {
@@ -255,7 +255,7 @@ func TestRetiredKeyLeavesByItself(t *testing.T) {
 	if _, ok := r.Key(old, late); ok {
 		t.Error("it still verifies")
 	}
-	if _, err := r.Signer("ES256", start); err == nil {
+	if _, err := r.Signer("ES256"); err == nil {
 		t.Error("a retired key signs")
 	}
 }

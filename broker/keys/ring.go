@@ -257,7 +257,7 @@ func (r *Ring) insert(ctx context.Context, row store.KeyRow, expect int) error {
 
 // Signer returns the signer of an algorithm: its active key, the newest where
 // there are two. CodeUnavailable if there is none.
-func (r *Ring) Signer(algorithm string, _ time.Time) (*jws.Signer, error) {
+func (r *Ring) Signer(algorithm string) (*jws.Signer, error) {
 	var found *entry
 	for _, e := range r.current.Load().entries {
 		if e.signer != nil && e.row.State == stateActive && e.row.Algorithm == algorithm && (found == nil || e.row.ActivatedAt.After(found.row.ActivatedAt)) {
@@ -272,7 +272,7 @@ func (r *Ring) Signer(algorithm string, _ time.Time) (*jws.Signer, error) {
 
 // SignerByID returns the signer of a key that may still sign: one that is
 // active.
-func (r *Ring) SignerByID(id string, _ time.Time) (*jws.Signer, error) {
+func (r *Ring) SignerByID(id string) (*jws.Signer, error) {
 	for _, e := range r.current.Load().entries {
 		if e.signer != nil && e.row.ID == id && e.row.State == stateActive {
 			return e.signer, nil
