@@ -27,11 +27,8 @@ type Exchanger struct {
 // token. Every answer, a refusal too, has a record; no token leaves without a
 // durable one. Errors are *Error.
 func (e *Exchanger) Exchange(ctx context.Context, w Workload, r ExchangeRequest) (IssuedToken, error) {
-	now := e.Now()
-	if r.Origin.RequestID == "" {
-		r.Origin.RequestID = e.NewID(now)
-	}
-	q := &Question{Now: now, Workload: w, Request: r, Limits: e.Limits}
+	e.begin(&r)
+	q := &Question{Now: r.At, Workload: w, Request: r, Limits: e.Limits}
 	lease, err := e.ask(ctx, q) // 1 one view for the whole request, 2 verify subject and actor, 3 find
 	if err != nil {
 		return IssuedToken{}, e.refuse(q, lease, AsError(err))
@@ -69,11 +66,19 @@ func (e *Exchanger) Exchange(ctx context.Context, w Workload, r ExchangeRequest)
 // Refuse records a refusal that was decided before Exchange was reached: a form
 // of an authenticated workload that does not parse.
 func (e *Exchanger) Refuse(w Workload, r ExchangeRequest, cause error) error {
-	now := e.Now()
-	if r.Origin.RequestID == "" {
-		r.Origin.RequestID = e.NewID(now)
+	e.begin(&r)
+	return e.refuse(&Question{Now: r.At, Workload: w, Request: r}, Lease{}, AsError(cause))
+}
+
+// begin fixes the one time of a request (law 7), and its id. The id holds the
+// time of the record, so that a record is found by its id alone.
+func (e *Exchanger) begin(r *ExchangeRequest) {
+	if r.At.IsZero() {
+		r.At = e.Now()
 	}
-	return e.refuse(&Question{Now: now, Workload: w, Request: r}, Lease{}, AsError(cause))
+	if r.Origin.RequestID == "" {
+		r.Origin.RequestID = e.NewID(r.At)
+	}
 }
 
 // ask fills the question: the view, the resource, the verified tokens, the

@@ -272,7 +272,7 @@ func TestReach(t *testing.T) {
 		rule{from: other, to: "orders", mapping: &broker.Mapping{ID: "x/1", Scopes: scopes(t, "orders.read", "orders.write"), Conditional: true}},
 		rule{to: "orders", mapping: &broker.Mapping{ID: "x/2", Deny: true, ForAny: true, Scopes: scopes(t, "orders.write")}})
 	l := newLine(t, v)
-	found, err := l.Reach(context.Background(), proven(other), broker.Origin{})
+	found, err := l.Reach(context.Background(), proven(other), broker.ExchangeRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,11 +284,11 @@ func TestReach(t *testing.T) {
 	}
 	expired := proven(other)
 	expired.NotAfter = start
-	if _, err := l.Reach(context.Background(), expired, broker.Origin{}); err == nil {
+	if _, err := l.Reach(context.Background(), expired, broker.ExchangeRequest{}); err == nil {
 		t.Error("an expired workload was answered")
 	}
 	l.lease = 0
-	if _, err := l.Reach(context.Background(), proven(other), broker.Origin{}); broker.AsError(err).Code != broker.CodeUnavailable {
+	if _, err := l.Reach(context.Background(), proven(other), broker.ExchangeRequest{}); broker.AsError(err).Code != broker.CodeUnavailable {
 		t.Errorf("without a lease: %v", err)
 	}
 }

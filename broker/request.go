@@ -1,12 +1,15 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/cambist/cambist/broker/oauth"
 )
 
 // ExchangeRequest is one token request after parsing. It says what is asked;
 // who asks is the Workload beside it.
 type ExchangeRequest struct {
+	At            time.Time // when it came: the one time by which all of it is judged; the zero value means now
 	Grant         oauth.GrantType
 	ClientID      string        // as sent, "" if absent; must name the workload
 	Subject       *SubjectToken // RFC 8693 subject_token, or the assertion of RFC 7523

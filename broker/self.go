@@ -20,26 +20,24 @@ type Reachable struct {
 
 // Reach returns what the workload may reach, by resource name. Denies without a
 // condition are taken off; the answer is a map for the SDK, not a promise: the
-// token endpoint decides. The question is recorded. Errors are *Error.
-func (e *Exchanger) Reach(_ context.Context, w Workload, o Origin) ([]Reachable, error) {
-	now := e.Now()
-	if o.RequestID == "" {
-		o.RequestID = e.NewID(now)
-	}
-	q := &Question{Now: now, Workload: w, Request: ExchangeRequest{Origin: o}}
+// token endpoint decides. The question is recorded; of the
+// request only At and Origin are read. Errors are *Error.
+func (e *Exchanger) Reach(_ context.Context, w Workload, r ExchangeRequest) ([]Reachable, error) {
+	e.begin(&r)
+	q := &Question{Now: r.At, Workload: w, Request: r}
 	view, lease := e.Policy.Current()
 	if view == nil || lease.Left(FreshnessNormal) <= 0 {
 		return nil, e.refuse(q, lease, Unavailable(ReasonLeaseExpired, retryAfter, nil))
 	}
 	q.View = view
 	g := grant{Question: q, Resource: &Resource{}}
-	if !now.Before(w.NotAfter) || w.Proof == ProofNone || g.blocked() {
+	if !q.Now.Before(w.NotAfter) || w.Proof == ProofNone || g.blocked() {
 		return nil, e.refuse(q, lease, Errorf(CodeInvalidClient, ReasonBlocked, "the caller is not authenticated"))
 	}
 	found := reachable(q, view.Find(nil, w.ID, nil))
-	r := e.newRecord(q, lease)
-	r.Type, r.Allowed = RecordSelf, true
-	e.Ledger.Note(r)
+	record := e.newRecord(q, lease)
+	record.Type, record.Allowed = RecordSelf, true
+	e.Ledger.Note(record)
 	return found, nil
 }
 

@@ -41,6 +41,7 @@ var outside = []struct {
 	{"github.com/google/go-cmp", nil, "tests"},
 	{"github.com/jackc/pgx/v5", []string{"store/postgres", "tests/*"}, "PostgreSQL"},
 	{"github.com/knadh/koanf", []string{"cmd/*"}, "settings"},
+	{"github.com/maypok86/otter/v2", []string{"broker/web"}, "a bounded cache"},
 	{"github.com/pressly/goose/v3", []string{"store/sqlstore", "store/postgres", "store/sqlite"}, "migrations"},
 	{"github.com/prometheus/client_golang", []string{"broker/telemetry", "broker/server"}, "metrics decorate the domain from outside"},
 	{"github.com/spiffe/go-spiffe/v2", anywhere, "SPIFFE's words"},

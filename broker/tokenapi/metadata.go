@@ -1,0 +1,30 @@
+package tokenapi
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/cambist/cambist/broker/oauth"
+)
+
+// Metadata returns the metadata document (RFC 8414 section 2): nothing that is
+// not served. workloads is the URL of the mTLS listener, algorithms are those of
+// the published keys, which OpenID clients read as what to accept.
+func Metadata(issuer, workloads string, algorithms []string) ([]byte, error) {
+	m := oauth.Metadata{
+		Issuer:                                issuer,
+		TokenEndpoint:                         workloads + PathToken,
+		JWKSURI:                               issuer + PathJWKS,
+		GrantTypesSupported:                   []oauth.GrantType{oauth.GrantClientCredentials, oauth.GrantTokenExchange},
+		TokenEndpointAuthMethodsSupported:     []string{"tls_client_auth", "spiffe_x509"},
+		SubjectTypesSupported:                 []string{"public"},
+		IDTokenSigningAlgValuesSupported:      algorithms,
+		TLSClientCertificateBoundAccessTokens: true,
+		MTLSEndpointAliases:                   map[string]string{"token_endpoint": workloads + PathToken},
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("render metadata: %w", err)
+	}
+	return append(body, '\n'), nil
+}
