@@ -44,13 +44,3 @@ func chainBytes(a *Actor) int {
 	}
 	return n
 }
-
-// chainForeign reports whether any link names a party outside our own namespace.
-func chainForeign(a *Actor) bool {
-	for ; a != nil; a = a.Actor {
-		if a.Issuer != "" {
-			return true
-		}
-	}
-	return false
-}

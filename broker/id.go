@@ -24,7 +24,7 @@ func NewID(now time.Time) string {
 	var raw [16]byte
 	ms := now.UnixMilli()
 	for i := range 6 {
-		raw[i] = byte(ms >> (40 - 8*i))
+		raw[i] = byte(ms >> (40 - 8*i)) //nolint:gosec // the low eight bits are what is meant
 	}
 	_, _ = rand.Read(raw[6:]) // it never fails
 	var text [idLength]byte

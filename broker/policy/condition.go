@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/env"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/interpreter"
@@ -275,14 +275,14 @@ func (a activation) Parent() interpreter.Activation { return nil }
 type sizes struct{}
 
 // EstimateSize bounds lists and strings alike.
-func (sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
+func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 	if node.Type() != nil && node.Type().Kind() == cel.ListKind {
-		return &checker.SizeEstimate{Max: maxListSize}
+		return &cost.SizeEstimate{Max: maxListSize}
 	}
-	return &checker.SizeEstimate{Max: maxStringSize}
+	return &cost.SizeEstimate{Max: maxStringSize}
 }
 
 // EstimateCallCost leaves the cost of functions to CEL.
-func (sizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
 	return nil
 }

@@ -215,7 +215,7 @@ func flow(n *yaml.Node) *yaml.Node { n.Style = yaml.FlowStyle; return n }
 func mapNode(pairs ...any) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for i := 0; i+1 < len(pairs); i += 2 {
-		put(n, pairs[i].(string), pairs[i+1].(*yaml.Node))
+		put(n, pairs[i].(string), pairs[i+1].(*yaml.Node)) //nolint:errcheck // the callers are above, and write them in pairs
 	}
 	return n
 }

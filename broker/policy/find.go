@@ -81,7 +81,7 @@ func (q *finder) run(path, name []string) {
 func (q *finder) probe(t *table[entry], hash uint64, path, name []string) {
 	slots := t.slots(hash)
 	for i := range slots {
-		s := &slots[(int(hash)+i)&(len(slots)-1)]
+		s := &slots[(int(hash)+i)&(len(slots)-1)] //nolint:gosec // only the low bits count
 		if s.item == nil {
 			return
 		}

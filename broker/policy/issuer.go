@@ -17,7 +17,6 @@ type preset struct {
 	access     []string // media types of its access tokens; "" means no typ
 	scopeClaim string
 	accept     []string // default, nil where it must be written
-	delegates  bool
 }
 
 func presetOf(kind string) (preset, bool) {

@@ -38,7 +38,7 @@ func (t *table[T]) slots(hash uint64) []slot[T] {
 func (t *table[T]) each(hash uint64, f func(*T) bool) {
 	slots := t.slots(hash)
 	for i := range slots {
-		s := &slots[(int(hash)+i)&(len(slots)-1)]
+		s := &slots[(int(hash)+i)&(len(slots)-1)] //nolint:gosec // only the low bits count
 		if s.item == nil || s.hash == hash && !f(s.item) {
 			return
 		}
@@ -107,7 +107,7 @@ func (e *editor[T]) remove(hash uint64, item *T) {
 }
 
 func (s *shard[T]) put(hash uint64, item *T) {
-	i := int(hash) & (len(s.slots) - 1)
+	i := int(hash) & (len(s.slots) - 1) //nolint:gosec // only the low bits count
 	for s.slots[i].item != nil {
 		i = (i + 1) & (len(s.slots) - 1)
 	}

@@ -190,7 +190,7 @@ func TestPanic(t *testing.T) {
 		t.Errorf("afterwards %d", r.Code)
 	}
 	defer func() {
-		if cause := recover(); cause != http.ErrAbortHandler {
+		if cause, ok := recover().(error); !ok || !errors.Is(cause, http.ErrAbortHandler) {
 			t.Errorf("after half an answer: %v", cause)
 		}
 	}()

@@ -80,7 +80,7 @@ func TestCheckNamesTheFix(t *testing.T) {
 func TestKillLosesNothing(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "c.db")
-	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // this test binary
+	cmd := exec.Command(os.Args[0]) //nolint:gosec // this test binary
 	cmd.Env = append(os.Environ(), crashEnv+"="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -186,7 +186,7 @@ func testWriters(t *testing.T, s store.Store) {
 
 func row(seq int64, id string) store.RecordRow {
 	hash := make([]byte, 32)
-	hash[0] = byte(seq)
+	hash[0] = byte(seq) //nolint:gosec // any byte will do
 	return store.RecordRow{
 		At: at.Add(time.Duration(seq) * time.Millisecond), Replica: "r1", Segment: "s1", Seq: seq, ID: id, Workload: "spiffe://td/w", Resource: "ledger",
 		Outcome: "allowed", Body: []byte(`{"n":1}`), Prev: []byte{}, Hash: hash,

@@ -204,7 +204,7 @@ func TestServerEndsWithTheProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command(os.Args[0], "-test.run=^TestChild$") //nolint:gosec,noctx // this test binary
+			cmd := exec.Command(os.Args[0], "-test.run=^TestChild$") //nolint:gosec // this test binary
 			cmd.Env = append(os.Environ(), childVariable+"=1")
 			in, err := cmd.StdinPipe()
 			if err != nil {
