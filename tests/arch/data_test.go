@@ -10,7 +10,7 @@ var floors = []struct {
 	{1, []string{"broker"}},
 	{2, []string{"broker/policy", "store", "broker/authn", "broker/subject", "broker/web",
 		"clients/verify", "clients/exchange", "clients/admin", "broker/devkit/trust", "broker/devkit/idp"}},
-	{3, []string{"broker/keys", "broker/audit", "broker/fleet", "broker/insight", "broker/telemetry",
+	{3, []string{"broker/keys", "broker/audit", "broker/fleet", "broker/insight", "broker/plan", "broker/telemetry",
 		"store/sqlstore", "store/storetest", "broker/devkit/workload", "clients/agent", "clients/enforce/*"}},
 	{4, []string{"broker/authn/*", "broker/subject/*", "broker/mint/*", "store/postgres", "store/sqlite"}},
 	{5, []string{"broker/tokenapi", "broker/guardapi", "broker/adminapi"}},
