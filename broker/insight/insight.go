@@ -11,20 +11,27 @@ import (
 	"github.com/cambist/cambist/store"
 )
 
-// Why decides a recorded question again, on the policy of the given revision,
-// and explains it.
-// Errors are those of the store.
-func Why(ctx context.Context, policies store.Policies, q broker.Question, at broker.Revision, o policy.Options) (policy.Explanation, error) {
-	objects, err := policies.LoadAt(ctx, at)
+// Recorded is a decision as the record has it: what was asked, and the revision
+// of the policy that answered.
+type Recorded struct {
+	Question broker.Question // without what depends on a policy: view, resource, candidates, issuers
+	Revision broker.Revision
+}
+
+// Why decides a recorded question again, on the policy of its time, and explains
+// it. Errors are those of the store.
+func Why(ctx context.Context, policies store.Policies, r Recorded, o policy.Options) (policy.Explanation, error) {
+	objects, err := policies.LoadAt(ctx, r.Revision)
 	if err != nil {
-		return policy.Explanation{}, fmt.Errorf("load the policy of revision %d: %w", at, err)
+		return policy.Explanation{}, fmt.Errorf("load the policy of revision %d: %w", r.Revision, err)
 	}
-	snapshot, _ := policy.Compile(objects, at, o)
+	snapshot, _ := policy.Compile(objects, r.Revision, o)
+	q := r.Question
 	q.View = snapshot
 	q.Subject, q.Actor = trusted(snapshot, q.Subject), trusted(snapshot, q.Actor)
-	if r, ok := snapshot.Resource(q.Request.Audience); ok {
-		q.Resource = r
-		q.Candidates = snapshot.Find(nil, q.Workload.ID, r)
+	if resource, ok := snapshot.Resource(q.Request.Audience); ok {
+		q.Resource = resource
+		q.Candidates = snapshot.Find(nil, q.Workload.ID, resource)
 	}
 	return snapshot.Explain(&q), nil
 }

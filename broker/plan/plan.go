@@ -34,15 +34,22 @@ type ref struct {
 	name string
 }
 
-// Make compares documents with what is in force. Objects that a set of a
-// document no longer has are deleted; other sets are not touched. Errors are
-// those of the store.
+// Make compares documents with what is in force in a store. Errors are those of
+// the store.
 func Make(ctx context.Context, policies store.Policies, documents []policy.Document, o policy.Options) (*Plan, error) {
 	current, base, err := policies.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Base: base, before: map[ref]broker.Object{}}
+	p := Compare(current, documents, o)
+	p.Base = base
+	return p, nil
+}
+
+// Compare compares documents with objects. What a set of a document no longer
+// has is deleted; other sets are not touched.
+func Compare(current []broker.Object, documents []policy.Document, o policy.Options) *Plan {
+	p := &Plan{before: map[ref]broker.Object{}}
 	after := map[ref]broker.Object{}
 	for _, object := range current {
 		p.before[ref{object.Kind, object.Name}] = object
@@ -70,7 +77,7 @@ func Make(ctx context.Context, policies store.Policies, documents []policy.Docum
 	for i := range documents {
 		documents[i].Locate(p.Findings)
 	}
-	return p, nil
+	return p
 }
 
 func sorted(objects map[ref]broker.Object) []broker.Object {
