@@ -1,0 +1,108 @@
+// Command cambist is the server and the command line of Cambist: it issues
+// short-lived OAuth access tokens to workloads that prove who they are, writes
+// policy, and explains every decision it recorded.
+//
+// Settings come from flags, then the environment (CAMBIST_…), then the file that
+// --config names, then defaults. Data goes to stdout, messages to stderr. Exit
+// codes: 0 ok, 1 a local fault (flags, files, validation), 2 a remote one
+// (database, network), 3 denied, or a difference where none was to be.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/cambist/cambist/broker"
+)
+
+// Exit codes (design 12).
+const (
+	exitOK     = 0
+	exitLocal  = 1
+	exitRemote = 2
+	exitDenied = 3
+)
+
+// version is set by the linker for a release.
+var version string
+
+// cli is the grammar. Verbs stand in three groups, in the order in which people
+// meet them.
+type cli struct {
+	Version versionCmd `cmd:"" group:"try" help:"Print the version and what it was built with."`
+	Lint    lintCmd    `cmd:"" group:"policy" help:"Check policy files without a server."`
+}
+
+// app is what every verb gets: where to write, and the context that ends with
+// the first interrupt.
+type app struct {
+	ctx    context.Context
+	stdout io.Writer
+	stderr io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process around it, so that tests call what users run.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var grammar cli
+	exited := -1
+	parser, err := kong.New(&grammar,
+		kong.Name("cambist"),
+		kong.Description("Tokens for workloads: proof of identity in, short-lived narrow OAuth token out."),
+		kong.DefaultEnvars("CAMBIST"),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "try", Title: "Try:"}, {Key: "policy", Title: "Policy:"}, {Key: "run", Title: "Run:"},
+		}),
+	)
+	if err != nil {
+		return fail(stderr, err)
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited // --help has printed what was asked for
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "cambist: %v (try: cambist --help)\n", err)
+		return exitLocal
+	}
+	if err := parsed.Run(&app{ctx: ctx, stdout: stdout, stderr: stderr}); err != nil {
+		return fail(stderr, err)
+	}
+	return exitOK
+}
+
+// exitError is an error that has been printed already, with its exit code.
+type exitError struct{ code int }
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// fail prints an error and returns its exit code. What a store or a server says
+// is remote, everything else is local.
+func fail(stderr io.Writer, err error) int {
+	var done exitError
+	if errors.As(err, &done) {
+		return done.code
+	}
+	fmt.Fprintf(stderr, "cambist: %v\n", err)
+	var coded *broker.Error
+	if errors.As(err, &coded) {
+		return exitRemote
+	}
+	return exitLocal
+}

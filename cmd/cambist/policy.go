@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cambist/cambist/broker/plan"
+	"github.com/cambist/cambist/broker/policy"
+)
+
+// policyFlags are what policy must know of the server that it is for.
+type policyFlags struct {
+	Issuer       string   `help:"Issuer URL of the server; an audience that is this names the broker." placeholder:"URL"`
+	OwnAudiences []string `help:"More audiences that name the broker, beside the issuer and cambist." placeholder:"AUD"`
+}
+
+func (p *policyFlags) options() policy.Options {
+	return policy.Options{Issuer: p.Issuer, OwnAudiences: p.OwnAudiences, Now: time.Now}
+}
+
+// fileFlags are the policy files of a verb.
+type fileFlags struct {
+	Files []string `short:"f" name:"file" required:"" help:"Policy file, folder of them (*.yaml, *.yml, *.json), or - for standard input; may repeat." placeholder:"PATH"`
+}
+
+// read parses every file. Findings of what could be read come with it, errors
+// of files that could not be opened alone.
+func (f *fileFlags) read() ([]policy.Document, []policy.Finding, error) {
+	var documents []policy.Document
+	var findings []policy.Finding
+	paths, err := f.paths()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, path := range paths {
+		data, err := readFile(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		parsed, found := policy.Parse(path, data)
+		documents, findings = append(documents, parsed...), append(findings, found...)
+	}
+	return documents, findings, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(os.Stdin)
+	}
+	return os.ReadFile(path) //nolint:gosec // the operator names the path
+}
+
+// paths opens folders, in the order of their files' names.
+func (f *fileFlags) paths() ([]string, error) {
+	var paths []string
+	for _, name := range f.Files {
+		info, err := os.Stat(name)
+		switch {
+		case name == "-":
+			paths = append(paths, name)
+			continue
+		case err != nil:
+			return nil, err
+		case !info.IsDir():
+			paths = append(paths, name)
+			continue
+		}
+		before := len(paths)
+		err = filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)) {
+				paths = append(paths, path)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(paths) == before {
+			return nil, fmt.Errorf("%s holds no policy file (*.yaml, *.yml, *.json)", name)
+		}
+	}
+	return paths, nil
+}
+
+// report prints findings and returns whether any of them is an error.
+func (a *app) report(findings []policy.Finding) bool {
+	for _, f := range findings {
+		fmt.Fprintln(a.stderr, f)
+	}
+	return policy.HasErrors(findings)
+}
+
+type lintCmd struct {
+	fileFlags
+	policyFlags
+	Output string `short:"o" help:"text or json." default:"text" enum:"text,json"`
+}
+
+// Run lints files as one policy, without a store.
+func (c *lintCmd) Run(a *app) error {
+	documents, findings, err := c.read()
+	if err != nil {
+		return err
+	}
+	if !policy.HasErrors(findings) {
+		findings = append(findings, plan.Compare(nil, documents, c.options()).Findings...)
+	}
+	if c.Output == "json" {
+		if err := printJSON(a.stdout, findings); err != nil {
+			return err
+		}
+	} else {
+		a.report(findings)
+	}
+	if policy.HasErrors(findings) {
+		return exitError{exitLocal}
+	}
+	if c.Output == "text" {
+		objects := 0
+		for _, d := range documents {
+			objects += len(d.Objects)
+		}
+		fmt.Fprintf(a.stdout, "%d objects, no errors\n", objects)
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
