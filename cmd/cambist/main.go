@@ -44,8 +44,25 @@ type cli struct {
 // the first interrupt.
 type app struct {
 	ctx    context.Context
-	stdout io.Writer
+	stdout *output
 	stderr io.Writer
+}
+
+// output remembers the first error, so that no verb says it did what never
+// reached the file or pipe that it was to go to.
+type output struct {
+	io.Writer
+	err error
+}
+
+// Write writes, unless that failed before.
+func (o *output) Write(p []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.Writer.Write(p)
+	o.err = err
+	return n, err
 }
 
 func main() {
@@ -81,7 +98,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "cambist: %v (try: cambist --help)\n", err)
 		return exitLocal
 	}
-	if err := parsed.Run(&app{ctx: ctx, stdout: stdout, stderr: stderr}); err != nil {
+	a := &app{ctx: ctx, stdout: &output{Writer: stdout}, stderr: stderr}
+	err = parsed.Run(a)
+	if err == nil && a.stdout.err != nil {
+		err = fmt.Errorf("write the answer: %w", a.stdout.err)
+	}
+	if err != nil {
 		return fail(stderr, err)
 	}
 	return exitOK
