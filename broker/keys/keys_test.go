@@ -107,6 +107,9 @@ func TestFirstKeySignsAtOnce(t *testing.T) {
 		if !bytes.Contains(body, []byte(s.Key().ID())) || etag == "" || bytes.Contains(body, []byte(`"d"`)) {
 			t.Errorf("%s: %s", algorithm, body)
 		}
+		if got := r.Algorithms(); !slices.Equal(got, []string{algorithm}) {
+			t.Errorf("published are %q, not %s", got, algorithm)
+		}
 	}
 	if err := ring(t, &rows{}, &clock{start}).Ensure(t.Context(), "HS256"); err == nil {
 		t.Error("a key for HS256")

@@ -7,6 +7,7 @@ package tokenapi
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"time"
 
@@ -38,7 +39,8 @@ type Exchanger interface {
 
 // Documents is what everybody may read.
 type Documents struct {
-	// JWKS returns the key set as it is published, with its entity tag.
+	// JWKS returns the key set as it is published, with its entity tag; nil while
+	// it is not known.
 	JWKS func(now time.Time) (body []byte, etag string)
 	// Metadata returns the metadata of RFC 8414, rendered.
 	Metadata func() []byte
@@ -79,6 +81,9 @@ func NewPublic(e *web.Edge, d Documents) http.Handler {
 func documents(r chi.Router, e *web.Edge, d Documents) {
 	jwks := func(w *web.Response, r *http.Request) error {
 		body, etag := d.JWKS(w.At)
+		if body == nil {
+			return broker.Unavailable(broker.ReasonSignerUnavailable, time.Second, errNoKeys)
+		}
 		return web.Document(w, r, web.Doc{ContentType: "application/jwk-set+json", Body: body, ETag: etag, MaxAge: JWKSMaxAge})
 	}
 	metadata := func(w *web.Response, r *http.Request) error {
@@ -89,6 +94,8 @@ func documents(r chi.Router, e *web.Edge, d Documents) {
 	r.Handle(PathMetadata, e.OAuth(PathMetadata, metadata, http.MethodGet, http.MethodHead))
 	r.Handle(PathOpenID, e.OAuth(PathOpenID, metadata, http.MethodGet, http.MethodHead))
 }
+
+var errNoKeys = errors.New("the key ring has not been read yet")
 
 // JWKSMaxAge is how long verifiers may cache the key set (threats 3.0).
 const JWKSMaxAge = 5 * time.Minute

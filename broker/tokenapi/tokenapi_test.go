@@ -327,6 +327,18 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// A key set that is not known is not an empty one.
+func TestNoKeysYet(t *testing.T) {
+	t.Parallel()
+	recorder := httptest.NewRecorder()
+	tokenapi.NewPublic(newEdge(), tokenapi.Documents{
+		JWKS: func(time.Time) ([]byte, string) { return nil, "" }, Metadata: func() []byte { return []byte("{}") },
+	}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, tokenapi.PathJWKS, nil))
+	if recorder.Code != 503 || recorder.Header().Get("Retry-After") != "1" {
+		t.Errorf("%d %v", recorder.Code, recorder.Header())
+	}
+}
+
 func TestMetadata(t *testing.T) {
 	t.Parallel()
 	l := &line{}
