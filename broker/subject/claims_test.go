@@ -204,8 +204,12 @@ func TestDates(t *testing.T) {
 	for late, limit := range map[time.Duration]int64{0: 0, subject.Skew: -30} {
 		for exp := int64(-90); exp <= 5; exp++ {
 			d := subject.Dates{ExpiresAt: jws.NumericDate(second + exp), IssuedAt: jws.NumericDate(second - 600)}
-			if err := d.Check(now, late); (err == nil) != (exp > limit) {
+			err := d.Check(now, late)
+			if (err == nil) != (exp > limit) {
 				t.Errorf("exp %+d s, late %v: %v", exp, late, err)
+			}
+			if err != nil {
+				refused(t, err, broker.ReasonTokenExpired)
 			}
 		}
 	}
@@ -213,8 +217,12 @@ func TestDates(t *testing.T) {
 		iat := subject.Dates{ExpiresAt: jws.NumericDate(second + 600), IssuedAt: jws.NumericDate(second + ahead)}
 		nbf := subject.Dates{ExpiresAt: jws.NumericDate(second + 600), IssuedAt: jws.NumericDate(second), NotBefore: jws.NumericDate(second + ahead)}
 		for _, d := range []subject.Dates{iat, nbf} {
-			if err := d.Check(now, 0); (err == nil) != (ahead <= 30) {
+			err := d.Check(now, 0)
+			if (err == nil) != (ahead <= 30) {
 				t.Errorf("%+d s: %v", ahead, err)
+			}
+			if err != nil {
+				refused(t, err, broker.ReasonTokenNotYetValid)
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/jws"
 	"github.com/cambist/cambist/broker/oauth"
 	"github.com/cambist/cambist/broker/subject"
 )
@@ -148,6 +149,36 @@ func TestParseRefuses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTokenVerify(t *testing.T) {
+	t.Parallel()
+	k, other := newKey(t), newKey(t)
+	token, err := subject.Parse(shown(sign(t, k, "JWT", "k", object{"iss": "i"}), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if payload, err := token.Verify(publicKey(t, k, "any kid")); err != nil || string(payload) != `{"iss":"i"}` {
+		t.Errorf("%q, %v", payload, err)
+	}
+	_, err = token.Verify(publicKey(t, other, "k"))
+	refused(t, err, broker.ReasonTokenSignature)
+	_, err = token.Verify(jws.Key{})
+	refused(t, err, broker.ReasonTokenAlgorithm)
+}
+
+// The refusal of a wrong choice says which is right (design 6).
+func TestWrongType(t *testing.T) {
+	t.Parallel()
+	for want, right := range map[string][]oauth.TokenType{
+		"a token of this type is not accepted from its issuer":                                                             nil,
+		"this token must be declared as urn:ietf:params:oauth:token-type:jwt":                                              {oauth.TokenTypeJWT},
+		"this token must be declared as urn:ietf:params:oauth:token-type:jwt or urn:ietf:params:oauth:token-type:id_token": {oauth.TokenTypeJWT, oauth.TokenTypeIDToken},
+	} {
+		if e := refused(t, subject.WrongType(right...), broker.ReasonTokenType); e.Public != want {
+			t.Errorf("%q", e.Public)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func (c *claims) fits(as oauth.TokenType, typ string) bool {
 	case bool(c.Events):
 		return false
 	case as == oauth.TokenTypeIDToken:
-		return (c.Typ == nil || *c.Typ == "ID") && c.Kubernetes == nil && !bool(c.Scope || c.Scp || c.ClientID || c.Cid || c.AppID)
+		return (c.Typ == nil || *c.Typ == "ID") && c.Kubernetes == nil && !bool(c.Scope || c.Scp || c.Cid || c.AppID)
 	case c.Typ != nil:
 		return *c.Typ == "Bearer" || *c.Typ == "DPoP"
 	}

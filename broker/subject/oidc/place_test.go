@@ -114,15 +114,15 @@ func TestAlgorithmsOfTheIssuer(t *testing.T) {
 	}
 }
 
-// policy is the issuers in force, which a test changes.
-type policy struct {
+// inForce is the issuers of the policy, which a test changes.
+type inForce struct {
 	mu      sync.Mutex
 	issuers []*broker.Issuer
 }
 
-func (p *policy) Issuers() []*broker.Issuer { p.mu.Lock(); defer p.mu.Unlock(); return p.issuers }
+func (p *inForce) Issuers() []*broker.Issuer { p.mu.Lock(); defer p.mu.Unlock(); return p.issuers }
 
-func (p *policy) set(issuers ...*broker.Issuer) {
+func (p *inForce) set(issuers ...*broker.Issuer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.issuers = issuers
@@ -136,7 +136,7 @@ func TestPolicyChanges(t *testing.T) {
 	before := p.issuer("corp")
 	changed := *before
 	changed.JWKSURI = other.URL + keysPath
-	in := &policy{issuers: []*broker.Issuer{before}}
+	in := &inForce{issuers: []*broker.Issuer{before}}
 	w := &world{clock: &clock{now: start}}
 	w.keys = oidc.NewKeys(oidc.Config{Issuers: in.Issuers, Fetch: fetcher(t, p.Server, other.Server).Fetch, Now: w.clock.Now})
 	w.keys.SetPatience(time.Minute)

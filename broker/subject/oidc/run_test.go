@@ -213,7 +213,7 @@ func TestForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, b := &script{}, one("a"), one("b")
 		s.say(constant(set))
-		in := &policy{issuers: []*broker.Issuer{a, b}}
+		in := &inForce{issuers: []*broker.Issuer{a, b}}
 		k := scripted(s, in.Issuers)
 		run(t, k)
 		synctest.Wait()

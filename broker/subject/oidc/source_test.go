@@ -182,7 +182,6 @@ func TestVerifyRefuses(t *testing.T) {
 		"an ID token for a third":     {as: oauth.TokenTypeIDToken, changes: object{"aud": []string{"cambist", "x"}, "azp": "y"}, reason: audience},
 		"an ID token with scope":      {as: oauth.TokenTypeIDToken, changes: object{"scope": "a"}, reason: kind},
 		"an ID token with scp":        {as: oauth.TokenTypeIDToken, changes: object{"scp": "a"}, reason: kind},
-		"an ID token with client_id":  {as: oauth.TokenTypeIDToken, changes: object{"client_id": "c"}, reason: kind},
 		"an ID token with cid":        {as: oauth.TokenTypeIDToken, changes: object{"cid": "c"}, reason: kind},
 		"an ID token with appid":      {as: oauth.TokenTypeIDToken, changes: object{"appid": "c"}, reason: kind},
 		"an ID token that is Bearer":  {as: oauth.TokenTypeIDToken, changes: object{"typ": "Bearer"}, reason: kind},
