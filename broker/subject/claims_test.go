@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	strict "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
@@ -75,6 +76,18 @@ func TestChain(t *testing.T) {
 				t.Fatalf("%+v, %v", c.Act.Actor, err)
 			}
 		})
+	}
+}
+
+// Read by a decoder that bounds no depth, a chain still has an end.
+func TestChainBoundsItself(t *testing.T) {
+	t.Parallel()
+	for links, good := range map[int]bool{16: true, 17: false, 5000: false} {
+		var c subject.Chain
+		err := strict.Unmarshal([]byte(strings.Repeat(`{"act":`, links-1)+`{"sub":"a"}`+strings.Repeat(`,"sub":"a"}`, links-1)), &c)
+		if (err == nil) != good || good && c.Actor.Depth() != links {
+			t.Errorf("%d links: %v", links, err)
+		}
 	}
 }
 
@@ -226,6 +239,19 @@ func TestDates(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A token without a date is not one that expired.
+func TestDatesAreRequired(t *testing.T) {
+	t.Parallel()
+	second := jws.NumericDate(now.Unix())
+	for name, d := range map[string]subject.Dates{"no exp": {IssuedAt: second}, "no iat": {ExpiresAt: second + 60}, "neither": {}} {
+		if e := refused(t, d.Check(now, 0), broker.ReasonTokenClaims); !strings.Contains(e.Public, "required") {
+			t.Errorf("%s: %q", name, e.Public)
+		}
+	}
+	d := subject.Dates{ExpiresAt: second + 10, IssuedAt: second + 10}
+	refused(t, d.Check(now, 0), broker.ReasonTokenClaims)
 }
 
 // Standards HX-13, H14.

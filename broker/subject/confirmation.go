@@ -53,8 +53,8 @@ func readThumbprint(d *jsontext.Decoder) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(sum) != sha256.Size || len(text) != base64.RawURLEncoding.EncodedLen(sha256.Size) {
+	// The decoder skips line breaks, so it is the text that must have the length.
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(text); err != nil || len(text) != base64.RawURLEncoding.EncodedLen(sha256.Size) {
 		return "", errThumbprint
 	}
 	return text, nil

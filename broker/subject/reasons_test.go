@@ -55,7 +55,7 @@ func TestReasonsAreListed(t *testing.T) {
 
 func read(t *testing.T, file string) string {
 	t.Helper()
-	raw, err := os.ReadFile(file)
+	raw, err := os.ReadFile(file) //nolint:gosec // the files of this package
 	if err != nil {
 		t.Fatal(err)
 	}

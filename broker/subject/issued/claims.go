@@ -60,7 +60,7 @@ var (
 func (c *claims) subject() (broker.Subject, error) {
 	scopes, err := oauth.ParseScopes(c.Scope)
 	switch {
-	case !subject.ValidName(c.Subject, maxSub) || !subject.ValidName(c.ID, maxID) || c.ClientID == "" || c.Scope == "":
+	case !subject.ValidName(c.Subject, maxSub) || !subject.ValidName(c.ID, maxID):
 		return broker.Subject{}, bad(errMissing)
 	case err != nil:
 		return broker.Subject{}, bad(errScope)
@@ -105,8 +105,8 @@ func (c *claims) kind() (broker.SubjectKind, error) {
 		}
 		return broker.SubjectWorkload, nil
 	}
-	name, sub, found := strings.Cut(c.Subject, ":")
-	if !found || name == "" || sub == "" || sub != id.Subject || id.Issuer == "" || id.Format != "iss_sub" {
+	name, sub, _ := strings.Cut(c.Subject, ":")
+	if name == "" || sub == "" || sub != id.Subject || id.Issuer == "" || id.Format != "iss_sub" {
 		return broker.SubjectNobody, errKind
 	}
 	return broker.SubjectUser, nil

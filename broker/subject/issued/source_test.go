@@ -110,6 +110,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"no client_id":               {ofWorkload().with(object{"client_id": nil}), claims},
 		"client_id no workload":      {ofWorkload().with(object{"client_id": "web"}), claims},
 		"client_id a trust domain":   {ofWorkload().with(object{"client_id": "spiffe://prod.example"}), claims},
+		"client_id too long":         {ofWorkload().with(object{"client_id": web + strings.Repeat("a", 2048)}), claims},
 		"no scope":                   {ofWorkload().with(object{"scope": nil}), claims},
 		"scope an array":             {ofWorkload().with(object{"scope": []string{"a"}}), claims},
 		"scope with two spaces":      {ofWorkload().with(object{"scope": "a  b"}), claims},
@@ -253,6 +254,20 @@ func TestZeroSourceMatchesNothing(t *testing.T) {
 	if new(issued.Source).Match(w.view, token) || issued.New("", w.ring).Match(w.view, token) {
 		t.Fatal("it matches")
 	}
+}
+
+// Match reads what is unverified; what was signed is looked at again.
+func TestVerifyLooksAtTheIssuerAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	raw := oauth.NewSecret(w.token(t, ofWorkload().with(object{"iss": "https://other.example"})))
+	token, err := subject.Parse(broker.SubjectToken{Raw: raw, Type: oauth.TokenTypeAccessToken})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token.UnverifiedIssuer = us
+	s, err := issued.New(us, w.ring).Verify(t.Context(), w.view, now, token)
+	refused(t, s, err, broker.ReasonTokenIssuer)
 }
 
 // What is accepted was signed over exactly these bytes: change, add or drop any

@@ -34,10 +34,11 @@ var (
 )
 
 // public reports whether an address is one that the whole internet reaches. An
-// IPv4 address inside an IPv6 one is looked at as what it is.
+// IPv4 address inside an IPv6 one is looked at as what it is; one with a zone is
+// in no prefix, and so is not public.
 func public(a netip.Addr) bool {
 	switch a = a.Unmap(); {
-	case !a.IsValid() || a.Zone() != "":
+	case !a.IsValid():
 		return false
 	case a.Is4():
 		return !within(reserved4[:], a)

@@ -2,6 +2,7 @@ package oidc_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -88,7 +89,8 @@ func TestFetchRefuses(t *testing.T) {
 		"http, not listed":        {nil, plain.URL},
 		"http, another port":      {[]string{"127.0.0.1:1"}, plain.URL},
 		"http to a name":          {[]string{"idp.internal", "127.0.0.1"}, "http://idp.internal:" + plainPort},
-		"http to an address":      {[]string{"10.0.0.1"}, "http://10.0.0.1"},
+		"http to an address":      {[]string{"0.0.0.0"}, "http://0.0.0.0:" + plainPort},
+		"no host, but a port":     {[]string{"", ":" + port}, "https://:" + port},
 		"with credentials":        {[]string{"127.0.0.1"}, strings.Replace(s.URL, "https://", "https://u:p@", 1)},
 		"with a fragment":         {[]string{"127.0.0.1"}, s.URL + "#f"},
 		"a file":                  {[]string{"127.0.0.1"}, "file:///etc/passwd"},
@@ -106,6 +108,17 @@ func TestFetchRefuses(t *testing.T) {
 				t.Fatalf("%d connections arrived", n)
 			}
 		})
+	}
+}
+
+// By http nothing is even looked up that is not listed.
+func TestPlainMustBeListed(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"http://localhost", "http://127.0.0.1:80"} {
+		_, err := oidc.NewFetcher(oidc.FetchConfig{PrivateHosts: []string{"127.0.0.1:8080", "localhost:8080"}}).Fetch(t.Context(), url)
+		if !errors.Is(err, oidc.ErrURL) {
+			t.Errorf("%s: %v", url, err)
+		}
 	}
 }
 

@@ -100,7 +100,7 @@ func TestAlgorithmsOfTheIssuer(t *testing.T) {
 	p := newProvider(t, "k1")
 	p.text(keysPath, strings.TrimSuffix(p.set(), "]}")+`,{"kty":"AKP","alg":"ML-DSA-44","kid":"pq","pub":"AA"}]}`)
 	i, strict := p.issuer("corp"), p.issuer("strict")
-	strict.Algorithms = []string{"RS256", "EdDSA"}
+	i.Algorithms, strict.Algorithms = []string{"RS256", "ES256"}, []string{"RS256"}
 	w := newWorld(t, []*broker.Issuer{i, strict}, p.Server)
 	if _, err := w.find(i, "k1"); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -98,6 +99,36 @@ func TestRefresh(t *testing.T) {
 		}
 		if len(at) < 3 || k.Status(time.Now())[0].Err != nil {
 			t.Errorf("it did not recover: %v, %+v", at, k.Status(time.Now()))
+		}
+	})
+}
+
+// A refresh discovers again, because key sets move; an issuer whose policy cannot
+// be read is never asked.
+func TestRefreshDiscovers(t *testing.T) {
+	t.Parallel()
+	set := keySet("k1", newKey(t))
+	synctest.Test(t, func(t *testing.T) {
+		s, i, bad := &script{}, one("corp"), one("bad")
+		i.JWKSURI, bad.Quarantined = "", true
+		var asked []string
+		s.say(func(_ context.Context, url string) ([]byte, error) {
+			asked = append(asked, url)
+			if strings.HasSuffix(url, "configuration") {
+				return fmt.Appendf(nil, `{"issuer":%q,"jwks_uri":"https://keys.example/%d"}`, i.URL, len(asked)), nil
+			}
+			return []byte(set), nil
+		})
+		k := scripted(s, func() []*broker.Issuer { return []*broker.Issuer{bad, i} })
+		run(t, k)
+		pass(31 * time.Second)
+		refused(t, find(k, i, "new"), broker.ReasonTokenKeyUnknown)
+		pass(6 * time.Minute)
+		synctest.Wait()
+		discovery := i.URL + "/.well-known/openid-configuration"
+		want := []string{discovery, "https://keys.example/1", "https://keys.example/1", discovery, "https://keys.example/4"}
+		if !slices.Equal(asked, want) {
+			t.Errorf("%q", asked)
 		}
 	})
 }

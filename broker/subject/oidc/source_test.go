@@ -12,6 +12,8 @@ import (
 
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/oauth"
+	"github.com/cambist/cambist/broker/subject"
+	"github.com/cambist/cambist/broker/subject/oidc"
 )
 
 var equal = cmp.Options{
@@ -284,6 +286,7 @@ func TestIssuersDiffer(t *testing.T) {
 		"scp counts for nothing":    {cluster, account.with(object{"scp": 1}), "c1:system:serviceaccount:shop:web", nil, ""},
 		"ServiceAccount of another": {cluster, account.with(object{"sub": "system:serviceaccount:shop:other"}), "", nil, broker.ReasonTokenClaims},
 		"without kubernetes.io":     {cluster, account.with(object{"kubernetes.io": nil}), "", nil, broker.ReasonTokenType},
+		"without its namespace":     {cluster, account.with(object{"sub": "system:serviceaccount::web", "kubernetes.io": object{"serviceaccount": object{"name": "web"}}}), "", nil, broker.ReasonTokenClaims},
 		"with half of it":           {cluster, account.with(object{"sub": "system:serviceaccount:shop:", "kubernetes.io": object{"namespace": "shop"}}), "", nil, broker.ReasonTokenClaims},
 	}
 	for name, test := range tests {
@@ -299,6 +302,45 @@ func TestIssuersDiffer(t *testing.T) {
 				t.Fatalf("%+v, %v", s, err)
 			}
 		})
+	}
+}
+
+// Match reads what is unverified; what was signed is looked at again. A policy
+// with an issuer that has no URL does not match tokens that have no issuer: those
+// may be another source's.
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	p, i, w := corp(t)
+	raw := oauth.NewSecret(p.sign(t, header{"at+jwt", "k1"}, p.access().with(object{"iss": nil})))
+	token, err := subject.Parse(broker.SubjectToken{Raw: raw, Type: oauth.TokenTypeJWT})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := oidc.New(w.keys)
+	if source.Match(view{issuers: map[string]*broker.Issuer{"": {Quarantined: true}}}, token) {
+		t.Error("a token without an issuer matches")
+	}
+	if _, err := source.Verify(t.Context(), w.view, start, token); err == nil {
+		t.Error("a token without an issuer is verified")
+	}
+	token.UnverifiedIssuer = i.URL
+	if !source.Match(w.view, token) {
+		t.Error("the issuer is there and does not match")
+	}
+	_, err = source.Verify(t.Context(), w.view, start, token)
+	refused(t, err, broker.ReasonTokenIssuer)
+}
+
+// A rule that is no media type admits no typ that is none either.
+func TestAccessTypesAreMediaTypes(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, "k1")
+	i := p.issuer("corp")
+	i.AccessTypes, i.AcceptID = []string{"a;b"}, false
+	w := newWorld(t, []*broker.Issuer{i}, p.Server)
+	for _, typ := range []string{"a;b", "at+jwt;x=1", "?"} {
+		_, err := w.verify(p.sign(t, header{typ, "k1"}, p.access()), oauth.TokenTypeJWT)
+		refused(t, err, broker.ReasonTokenType)
 	}
 }
 
