@@ -83,7 +83,7 @@ var errPayload = errors.New("token payload is not a JSON object with a plain iss
 // recurses: a payload 10 000 deep costs as much as a flat one.
 func peek(payload []byte) (issuer, sub string, err error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(payload))
-	if open, err := d.ReadToken(); err != nil || open.Kind() != '{' {
+	if err := readOpen(d); err != nil {
 		return "", "", errPayload
 	}
 	for d.PeekKind() != '}' {

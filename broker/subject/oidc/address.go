@@ -38,8 +38,6 @@ var (
 // in no prefix, and so is not public.
 func public(a netip.Addr) bool {
 	switch a = a.Unmap(); {
-	case !a.IsValid():
-		return false
 	case a.Is4():
 		return !within(reserved4[:], a)
 	case within(nat64[:], a):

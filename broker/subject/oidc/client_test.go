@@ -111,12 +111,16 @@ func TestFetchRefuses(t *testing.T) {
 	}
 }
 
-// By http nothing is even looked up that is not listed.
-func TestPlainMustBeListed(t *testing.T) {
+// What is refused before any name is looked up.
+func TestURLs(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"http://localhost", "http://127.0.0.1:80"} {
-		_, err := oidc.NewFetcher(oidc.FetchConfig{PrivateHosts: []string{"127.0.0.1:8080", "localhost:8080"}}).Fetch(t.Context(), url)
-		if !errors.Is(err, oidc.ErrURL) {
+	f := oidc.NewFetcher(oidc.FetchConfig{PrivateHosts: []string{"", ":1", "127.0.0.1:1", "localhost:80", "[::1]:1"}})
+	for url, refused := range map[string]bool{
+		"https://127.0.0.1:1": false, "http://127.0.0.1:1": false, "http://[::1]:1": false, "http://localhost": false, "HTTPS://127.0.0.1:1": false,
+		"http://127.0.0.1:2": true, "http://127.0.0.1": true, "http://localhost:1": true, "http://idp.example:1": true,
+		"https://:1": true, "https://": true, "127.0.0.1:1": true, "file:///x": true, "https://u@127.0.0.1:1": true, "https://127.0.0.1:1#f": true, "https://a b": true,
+	} {
+		if _, err := f.Fetch(t.Context(), url); errors.Is(err, oidc.ErrURL) != refused {
 			t.Errorf("%s: %v", url, err)
 		}
 	}

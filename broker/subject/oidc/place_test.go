@@ -185,9 +185,17 @@ func TestJWKSFile(t *testing.T) {
 	faults := map[string]func() error{
 		"garbage":   func() error { put("garbage"); return nil },
 		"too large": func() error { put(next.set() + strings.Repeat(" ", 256<<10)); return nil },
-		"a pipe":    func() error { _ = os.Remove(name); return syscall.Mkfifo(name, 0o600) },
-		"a folder":  func() error { _ = os.Remove(name); return os.Mkdir(name, 0o700) },
-		"gone":      func() error { return os.Remove(name) },
+		"a pipe": func() error {
+			_ = os.Remove(name)
+			if err := syscall.Mkfifo(name, 0o600); err != nil {
+				return err
+			}
+			f, err := os.OpenFile(name, os.O_RDWR, 0) // somebody who may write some day
+			t.Cleanup(func() { _ = f.Close() })
+			return err
+		},
+		"a folder": func() error { _ = os.Remove(name); return os.Mkdir(name, 0o700) },
+		"gone":     func() error { return os.Remove(name) },
 	}
 	for _, fault := range []string{"garbage", "too large", "a pipe", "a folder", "gone"} {
 		if err := faults[fault](); err != nil {

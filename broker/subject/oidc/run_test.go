@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -129,6 +131,33 @@ func TestRefreshDiscovers(t *testing.T) {
 		want := []string{discovery, "https://keys.example/1", "https://keys.example/1", discovery, "https://keys.example/4"}
 		if !slices.Equal(asked, want) {
 			t.Errorf("%q", asked)
+		}
+	})
+}
+
+// A file is read anew every ten seconds, with nobody asking.
+func TestFileIsReread(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "jwks.json")
+	put := func(kid string) {
+		if err := os.WriteFile(name, []byte(keySet(kid, newKey(t))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("k1")
+	synctest.Test(t, func(t *testing.T) {
+		i := one("corp")
+		i.JWKSURI, i.JWKSFile = "", name
+		k := scripted(&script{}, func() []*broker.Issuer { return []*broker.Issuer{i} })
+		run(t, k)
+		if err := find(k, i, "k1"); err != nil {
+			t.Fatal(err)
+		}
+		put("k2")
+		pass(11 * time.Second)
+		synctest.Wait()
+		if err := find(k, i, "k2"); err != nil {
+			t.Error(err)
 		}
 	})
 }
