@@ -70,10 +70,14 @@ func (s *Source) Verify(_ context.Context, v broker.View, now time.Time, t *subj
 		return broker.Subject{}, err
 	}
 	made.KeyID = key.ID()
-	if made.Kind == broker.SubjectUser {
-		if made.Issuer = origin(v, &made); made.Issuer != nil {
-			made.Claims, err = subject.Claims(payload, carried(made.Issuer))
-		}
+	if made.Kind != broker.SubjectUser {
+		return made, nil
 	}
-	return made, err
+	if made.Issuer = origin(v, &made); made.Issuer == nil {
+		return made, nil
+	}
+	if made.Claims, err = subject.Claims(payload, carried(made.Issuer)); err != nil {
+		return broker.Subject{}, err
+	}
+	return made, nil
 }

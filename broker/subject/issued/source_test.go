@@ -67,6 +67,7 @@ func TestVerify(t *testing.T) {
 		"may act":                      {ofWorkload().with(object{"may_act": object{"sub": orders, "exp": 1}}), of(func(s *broker.Subject) { s.MayAct = &broker.Party{Subject: orders} })},
 		"nobody may act":               {ofWorkload().with(object{"may_act": object{}}), of(func(s *broker.Subject) { s.MayAct = &broker.Party{} })},
 		"iat in 30 s":                  {ofWorkload().with(object{"iat": now.Unix() + 30, "nbf": now.Unix() + 30}), of(func(s *broker.Subject) { s.IssuedAt = s.IssuedAt.Add(30 * time.Second) })},
+		"many presenters":              {ofWorkload().with(object{"presenters": slices.Repeat([]string{orders}, 80)}), of(func(s *broker.Subject) { s.Presenters = slices.Repeat([]string{orders}, 80) })},
 		"a claim that is not carried":  {ofUser().with(object{"email": "a@acme.example", "other": 1}), alice},
 	}
 	for name, test := range tests {
@@ -140,9 +141,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"cnf thumbprint short":       {ofUser().with(object{"cnf": object{"x5t#S256": "AAAA"}}), claims},
 		"presenter no workload":      {ofUser().with(object{"presenters": []string{"web"}}), claims},
 		"presenters a string":        {ofUser().with(object{"presenters": web}), claims},
-		"too many presenters":        {ofUser().with(object{"presenters": slices.Repeat([]string{web}, 65)}), claims},
 		"ancestor empty":             {ofUser().with(object{"anc": []string{""}}), claims},
-		"ancestors too many":         {ofUser().with(object{"anc": slices.Repeat([]string{"a"}, 65)}), claims},
 		"txn with a line":            {ofUser().with(object{"txn": "a\nb"}), claims},
 		"rev a string":               {ofUser().with(object{"rev": "7"}), claims},
 		"exp a string":               {ofUser().with(object{"exp": "1800000000"}), claims},

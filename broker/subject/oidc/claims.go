@@ -41,7 +41,7 @@ type registered struct {
 	Issuer       string               `json:"iss"`
 	Audience     jws.Audience         `json:"aud"`
 	ID           string               `json:"jti"`
-	Party        string               `json:"azp"`
+	IssuedTo     string               `json:"azp"` // the authorized party
 	Act          subject.Chain        `json:"act"`
 	MayAct       subject.MayAct       `json:"may_act"`
 	Confirmation subject.Confirmation `json:"cnf"`
@@ -80,11 +80,11 @@ func (c *claims) check(now time.Time) error {
 	switch {
 	case c.Issuer != c.issuer.URL:
 		return subject.Untrusted()
-	case !c.fits(c.declared, c.typ):
+	case !c.fits(c.declared):
 		return subject.WrongType(c.fitting()...)
 	case len(c.Audience) == 0:
 		return subject.Refuse(broker.ReasonTokenAudience, "aud is required", nil)
-	case c.declared == oauth.TokenTypeIDToken && len(c.Audience) > 1 && !slices.Contains(c.Audience, c.Party):
+	case c.declared == oauth.TokenTypeIDToken && len(c.Audience) > 1 && !slices.Contains(c.Audience, c.IssuedTo):
 		return subject.Refuse(broker.ReasonTokenAudience, "an ID token for several audiences must say by azp to which of them it was issued", nil)
 	case !subject.ValidName(c.sub, maxSub) || c.ID != "" && !subject.ValidName(c.ID, maxID):
 		return subject.Refuse(broker.ReasonTokenClaims, "the claim that names the subject, or jti, is missing or not well formed", nil)
@@ -103,7 +103,7 @@ func (c *claims) check(now time.Time) error {
 // fitting returns the types that the token may be declared as, now that its
 // claims are known.
 func (c *claims) fitting() []oauth.TokenType {
-	return slices.DeleteFunc(declarable(c.issuer, c.typ), func(t oauth.TokenType) bool { return !c.fits(t, c.typ) })
+	return slices.DeleteFunc(declarable(c.issuer, c.typ), func(t oauth.TokenType) bool { return !c.fits(t) })
 }
 
 // subject returns who the token is about. An ID token for several audiences was
@@ -112,7 +112,7 @@ func (c *claims) fitting() []oauth.TokenType {
 func (c *claims) subject() broker.Subject {
 	audience := []string(c.Audience)
 	if c.declared == oauth.TokenTypeIDToken && len(audience) > 1 {
-		audience = []string{c.Party}
+		audience = []string{c.IssuedTo}
 	}
 	s := broker.Subject{
 		Kind: broker.SubjectUser, Sub: c.issuer.Name + ":" + c.sub, Issuer: c.issuer,

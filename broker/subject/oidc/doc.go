@@ -1,8 +1,9 @@
 // Package oidc verifies tokens of other issuers: the access tokens and ID tokens
 // of an OpenID provider, and the ServiceAccount tokens of a Kubernetes cluster,
 // which has the same documents. What differs from kind to kind (typ, where the
-// scopes are) is compiled by package policy into broker.Issuer; nothing here
-// knows a product by name.
+// scopes are) is compiled by package policy into broker.Issuer; only the claims
+// that tell an ID token from an access token with the same header are known
+// here.
 //
 // # Keys
 //

@@ -30,7 +30,7 @@ type Config struct {
 	Issuers func() []*broker.Issuer
 	// Fetch gets a document; Fetcher.Fetch does.
 	Fetch func(ctx context.Context, url string) ([]byte, error)
-	Now   func() time.Time
+	Now   func() time.Time // with its monotonic reading
 }
 
 // Keys are the public keys of the issuers, in memory. Reading a key that is

@@ -36,9 +36,9 @@ func (p *present) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 // says no more than JWT, the claims must not be those of the other kind, and an
 // access token must say to whom it was issued: an ID token that only lacks its
 // own marks does not pass for one.
-func (c *claims) fits(as oauth.TokenType, typ string) bool {
+func (c *claims) fits(as oauth.TokenType) bool {
 	switch {
-	case !untyped(typ):
+	case !untyped(c.typ):
 		return true
 	case bool(c.Events):
 		return false
@@ -47,8 +47,8 @@ func (c *claims) fits(as oauth.TokenType, typ string) bool {
 	case c.Typ != nil:
 		return *c.Typ == "Bearer" || *c.Typ == "DPoP"
 	}
-	issuedTo := c.Kubernetes != nil || c.Party != "" || bool(c.ClientID || c.Cid || c.AppID)
-	return issuedTo && !bool(c.Nonce || c.AtHash || c.CHash)
+	issued := c.Kubernetes != nil || c.IssuedTo != "" || bool(c.ClientID || c.Cid || c.AppID)
+	return issued && !bool(c.Nonce || c.AtHash || c.CHash)
 }
 
 // serviceAccount is the claim kubernetes.io of a ServiceAccount token.

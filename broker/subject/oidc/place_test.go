@@ -190,7 +190,7 @@ func TestJWKSFile(t *testing.T) {
 			if err := syscall.Mkfifo(name, 0o600); err != nil {
 				return err
 			}
-			f, err := os.OpenFile(name, os.O_RDWR, 0) // somebody who may write some day
+			f, err := os.OpenFile(name, os.O_RDWR, 0) //nolint:gosec // the file of this test; somebody has it open who may write some day
 			t.Cleanup(func() { _ = f.Close() })
 			return err
 		},

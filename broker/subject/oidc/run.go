@@ -175,6 +175,7 @@ func (r *runner) land(l landing) {
 // a fleet do not ask an issuer all at once.
 func spread(d time.Duration) time.Duration {
 	var raw [8]byte
-	_, _ = rand.Read(raw[:])                                               // it never fails
+	_, _ = rand.Read(raw[:]) // it never fails
+
 	return d + time.Duration(binary.BigEndian.Uint64(raw[:])%uint64(d/10)) //nolint:gosec // d is a positive constant
 }
