@@ -14,7 +14,7 @@ import (
 // Members calls each with every member of a payload, which Decode has passed.
 // It reads or skips the value; the name is good until then.
 func Members(payload []byte, each func(name []byte, value *jsontext.Decoder) error) error {
-	d := jsontext.NewDecoder(bytes.NewBuffer(payload))
+	d := jsontext.NewDecoder(bytes.NewBuffer(payload), jsontext.AllowDuplicateNames(true)) // there are none, says Decode
 	if err := readOpen(d); err != nil {
 		return err
 	}

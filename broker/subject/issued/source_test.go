@@ -147,6 +147,8 @@ func TestVerifyRefuses(t *testing.T) {
 		"exp a string":               {ofUser().with(object{"exp": "1800000000"}), claims},
 		"SUB beside sub":             {ofUser().with(object{"SUB": "corp:bob"}), claims},
 		"iss twice":                  {[]byte(`{"iss":"` + us + `","iss":"` + us + `"}`), broker.ReasonTokenMalformed},
+		"jti twice":                  {[]byte(`{"iss":"` + us + `","jti":"a","jti":"a"}`), claims},
+		"a duplicate below":          {[]byte(`{"iss":"` + us + `","x":{"a":1,"a":1}}`), claims},
 		"trailing object":            {[]byte(`{"iss":"` + us + `"}{}`), broker.ReasonTokenMalformed},
 	}
 	for name, test := range tests {
