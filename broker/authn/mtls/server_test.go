@@ -55,11 +55,20 @@ type server struct {
 	ca          *pki // of the server's trust domain
 	auth        *mtls.Authenticator
 	connections atomic.Int64
+	failures    lines // of handshakes
+}
+
+// lines are what is written to a log.
+type lines chan string
+
+func (l lines) Write(text []byte) (int, error) {
+	l <- string(text)
+	return len(text), nil
 }
 
 func newServer(t testing.TB, trust *mtls.Trust, change func(*mtls.Config)) *server {
 	t.Helper()
-	s := &server{clock: newClock(start), own: &own{}, ca: newRoot(t)}
+	s := &server{clock: newClock(start), own: &own{}, ca: newRoot(t), failures: make(lines, 100)}
 	s.own.svid.Store(s.ca.svid(t, serverID, nil))
 	config := mtls.Config{Trust: trust, Source: s.own, Now: s.clock.now}
 	if change != nil {
@@ -78,7 +87,7 @@ func newServer(t testing.TB, trust *mtls.Trust, change func(*mtls.Config)) *serv
 	mux.HandleFunc("/", s.whoami)
 	h := &http.Server{
 		Handler: mux, TLSConfig: s.auth.TLSConfig(), ConnContext: s.auth.ConnContext, ReadHeaderTimeout: time.Minute,
-		ErrorLog: log.New(io.Discard, "", 0),
+		ErrorLog: log.New(s.failures, "", 0),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
 				s.connections.Add(1)

@@ -60,7 +60,7 @@ func (t *Trust) Set(domains map[spiffeid.TrustDomain][]*x509.Certificate) []stri
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	last := t.load()
-	if last.generation > 0 && maps.EqualFunc(last.domains, next.domains, authorities.equal) {
+	if maps.EqualFunc(last.domains, next.domains, authorities.equal) {
 		return odd
 	}
 	next.generation = last.generation + 1
