@@ -1,12 +1,14 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/cambist/cambist/broker/devkit/trust"
@@ -38,6 +41,8 @@ type agent struct {
 	news    chan struct{}              // closed when there is another answer
 	streams chan struct{}              // one for each stream that was opened
 	ended   chan struct{}              // one for each that has ended
+	dialed  chan struct{}              // one for each connection that was made
+	hungUp  chan struct{}              // one for each that has ended
 }
 
 func newAgent(t *testing.T) *agent {
@@ -46,7 +51,8 @@ func newAgent(t *testing.T) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{t: t, socket: filepath.Join(dir, "s"), news: make(chan struct{}), streams: make(chan struct{}, 1000), ended: make(chan struct{}, 1000)}
+	a := &agent{t: t, socket: filepath.Join(dir, "s"), news: make(chan struct{}), streams: make(chan struct{}, 1000), ended: make(chan struct{}, 1000),
+		dialed: make(chan struct{}, 1000), hungUp: make(chan struct{}, 1000)}
 	t.Cleanup(func() {
 		a.stop()
 		_ = os.RemoveAll(dir)
@@ -60,11 +66,24 @@ func (a *agent) start() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	s, done := grpc.NewServer(), make(chan error, 1)
+	s, done := grpc.NewServer(grpc.StatsHandler(a)), make(chan error, 1)
 	workload.RegisterSpiffeWorkloadAPIServer(s, a)
 	go func() { done <- s.Serve(l) }()
 	a.server, a.done = s, done
 }
+
+// HandleConn implements stats.Handler, with the three that do nothing.
+func (a *agent) HandleConn(_ context.Context, s stats.ConnStats) {
+	if _, begun := s.(*stats.ConnBegin); begun {
+		a.dialed <- struct{}{}
+	} else {
+		a.hungUp <- struct{}{}
+	}
+}
+
+func (a *agent) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (a *agent) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (a *agent) HandleRPC(context.Context, stats.RPCStats)                         {}
 
 func (a *agent) stop() {
 	if a.server != nil {
@@ -296,6 +315,10 @@ func TestAgentIsSilent(t *testing.T) {
 	if strings.Contains(lines, "spiffe_id=") || strings.Contains(lines, "bundles changed") || f.identity.Trust().Generation() != 1 {
 		t.Errorf("the same again is no news: %q, generation %d", lines, f.identity.Trust().Generation())
 	}
+	f.stopRun()
+	for range len(f.dialed) {
+		<-f.hungUp // no connection is left open, or this test never ends
+	}
 }
 
 // S5: one bundle that cannot be read spoils neither the SVID nor the others, and
@@ -354,7 +377,7 @@ func TestOddAnswers(t *testing.T) {
 		"two federated": {func(r *workload.X509SVIDResponse) { r.FederatedBundles["partner.example"] = bundleDER(stranger) },
 			"two bundles", true, true, false},
 		"a name that is none": {func(r *workload.X509SVIDResponse) { r.FederatedBundles["spiffe://X"] = bundleDER(stranger) }, "a bundle of", true, true, true},
-		"an empty label":      {func(r *workload.X509SVIDResponse) { r.FederatedBundles["spiffe://a..b"] = bundleDER(stranger) }, "empty label", true, true, true},
+		"an empty label":      {func(r *workload.X509SVIDResponse) { r.FederatedBundles["spiffe://a..b"] = bundleDER(stranger) }, `a bundle of "spiffe://a..b"`, true, true, true},
 		"a second SVID": {func(r *workload.X509SVIDResponse) {
 			r.Svids = append(r.Svids, answer(t, newSVID(t, ours, time.Hour), stranger).Svids...)
 		}, "bundles changed", true, true, true},
@@ -378,6 +401,21 @@ func TestOddAnswers(t *testing.T) {
 				t.Errorf("believes ours %t, federated %t, the stranger %t", f.believes(t, ours), f.believes(t, other), f.believes(t, stranger))
 			}
 		})
+	}
+}
+
+// When Run has returned, nothing of it runs any more. Not parallel: it looks at all
+// goroutines there are.
+func TestRunWaits(t *testing.T) {
+	for range 20 {
+		f := follow(t, time.Minute)
+		f.start()
+		<-f.streams
+		f.stopRun()
+		stacks := make([]byte, 1<<20)
+		if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("(*identity).")) {
+			t.Fatalf("it left something:\n%s", stacks)
+		}
 	}
 }
 

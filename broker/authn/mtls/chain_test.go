@@ -50,6 +50,7 @@ func TestChains(t *testing.T) {
 		"signed by itself":               {selfSigned(t).Certificates, mtls.FaultNotTrusted},
 		"signed by a leaf":               {forged.svid(t, web, nil, forged).Certificates, mtls.FaultNotTrusted},
 		"expired intermediate":           {with(func(c *x509.Certificate) { c.NotAfter = start.Add(-time.Second) }), mtls.FaultNotTrusted},
+		"intermediate expires now":       {with(func(c *x509.Certificate) { c.NotAfter = start }), mtls.FaultExpired},
 		"intermediate not yet valid":     {with(func(c *x509.Certificate) { c.NotBefore = start.Add(time.Second) }), mtls.FaultNotTrusted},
 		"intermediate without CA":        {with(func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature }), mtls.FaultNotTrusted},
 		"intermediate may not sign":      {with(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }), mtls.FaultNotTrusted},

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,6 +176,7 @@ func TestTimePassesUnderAConnection(t *testing.T) {
 			{2*time.Minute - time.Nanosecond, asWeb},
 			{2 * time.Minute, untrusted + "expired"},
 			{time.Minute, asWeb}, // a clock that is set back
+			{0, untrusted + "not_trusted"},
 			{time.Hour, untrusted + "expired"},
 		} {
 			s.clock.set(start.Add(step.after))
@@ -206,7 +208,7 @@ func TestOwnSVIDRotates(t *testing.T) {
 		return res.TLS.PeerCertificates[0].SerialNumber.String()
 	}
 	before := serial(first)
-	s.own.svid.Store(s.ca.svid(t, serverID, nil))
+	s.own.svid.Store(s.newSVID(t))
 	if again := serial(first); again != before {
 		t.Error("the open connection was dropped")
 	}
@@ -268,6 +270,15 @@ func TestCertificateByName(t *testing.T) {
 		t.Errorf("where the hook fails: %v", err)
 	}
 	s.expect(t, s.client(t, root.svid(t, web, nil), true), "/", asWeb)
+}
+
+// A listener that is made of our configuration alone speaks HTTP/2.
+func TestALPN(t *testing.T) {
+	t.Parallel()
+	a := authenticator(t, &mtls.Trust{})
+	if got := a.TLSConfig().NextProtos; !slices.Equal(got, []string{"h2", "http/1.1"}) {
+		t.Errorf("offers %q", got)
+	}
 }
 
 // request returns a request as the server would hand it over, without a network.
@@ -418,6 +429,27 @@ func TestRefusals(t *testing.T) {
 	}
 	if public["stranger"] != public["unknown domain"] || public["stranger"] == public["key usage"] {
 		t.Errorf("said %q", public)
+	}
+}
+
+// The rest of a chain ends as the leaf does: what has been verified is not
+// believed past it.
+func TestIntermediateEndsFirst(t *testing.T) {
+	t.Parallel()
+	root := newRoot(t)
+	ca := root.below(t, func(c *x509.Certificate) { c.NotAfter = start.Add(time.Minute) })
+	at := newClock(start)
+	a, err := mtls.New(mtls.Config{Trust: trusting(map[spiffeid.TrustDomain][]*pki{td1: {root}}), Source: &own{}, Now: at.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := request(t, a, ca.svid(t, web, nil, ca).Certificates)
+	if w, err := a.Authenticate(r, oauth.Form{}); err != nil || !w.NotAfter.Equal(start.Add(time.Minute)) {
+		t.Errorf("until %v, %v", w.NotAfter, err)
+	}
+	at.set(start.Add(time.Minute))
+	if _, err := a.Authenticate(r, oauth.Form{}); fault(err) != mtls.FaultExpired {
+		t.Errorf("after the intermediate: %v", err)
 	}
 }
 

@@ -69,7 +69,7 @@ func (l lines) Write(text []byte) (int, error) {
 func newServer(t testing.TB, trust *mtls.Trust, change func(*mtls.Config)) *server {
 	t.Helper()
 	s := &server{clock: newClock(start), own: &own{}, ca: newRoot(t), failures: make(lines, 100)}
-	s.own.svid.Store(s.ca.svid(t, serverID, nil))
+	s.own.svid.Store(s.newSVID(t))
 	config := mtls.Config{Trust: trust, Source: s.own, Now: s.clock.now}
 	if change != nil {
 		change(&config)
@@ -102,6 +102,13 @@ func newServer(t testing.TB, trust *mtls.Trust, change func(*mtls.Config)) *serv
 	})
 	s.addr = listener.Addr().String()
 	return s
+}
+
+// newSVID issues an SVID of the server from below its root.
+func (s *server) newSVID(t testing.TB) *x509svid.SVID {
+	t.Helper()
+	between := s.ca.below(t, nil)
+	return between.svid(t, serverID, nil, between)
 }
 
 func (s *server) whoami(w http.ResponseWriter, r *http.Request) {
