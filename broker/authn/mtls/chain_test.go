@@ -2,6 +2,7 @@ package mtls_test
 
 import (
 	"crypto/x509"
+	"math/big"
 	"slices"
 	"testing"
 	"time"
@@ -33,6 +34,9 @@ func TestChains(t *testing.T) {
 		return func(c *x509.Certificate) { c.PermittedURIDomains, c.PermittedDNSDomainsCritical = domains, true }
 	}
 	leafAsCA := root.svid(t, web, nil)
+	maze := &pki{key: newKey(t)} // any of its certificates could have signed any other
+	maze.certificate = maze.sign(t, caTemplate("maze"), maze.key.Public())
+	twin := &pki{key: maze.key, certificate: maze.sign(t, caTemplate("maze"), maze.key.Public())}
 	forged := &pki{key: leafAsCA.PrivateKey, certificate: leafAsCA.Certificates[0]}
 	tests := map[string]struct {
 		chain []*x509.Certificate
@@ -40,10 +44,11 @@ func TestChains(t *testing.T) {
 	}{
 		"one intermediate":               {with(nil), ""},
 		"five certificates":              {deep(4), ""},
-		"six certificates":               {deep(5), mtls.FaultChainTooLong},
-		"no certificate":                 {nil, mtls.FaultChainTooLong},
+		"six certificates":               {deep(5), mtls.FaultChain},
+		"no certificate":                 {nil, mtls.FaultChain},
 		"the root comes along":           {append(good.svid(t, web, nil, good).Certificates, root.certificate), ""},
 		"a stranger's comes along":       {append(good.svid(t, web, nil, good).Certificates, stranger.certificate), ""},
+		"a key twice":                    {maze.svid(t, web, nil, maze, twin).Certificates, mtls.FaultChain},
 		"intermediate missing":           {good.svid(t, web, nil).Certificates, mtls.FaultNotTrusted},
 		"of a stranger":                  {stranger.svid(t, web, nil).Certificates, mtls.FaultNotTrusted},
 		"with the stranger's root":       {stranger.svid(t, web, nil, stranger).Certificates, mtls.FaultNotTrusted},
@@ -80,39 +85,39 @@ func selfSigned(t testing.TB) *x509svid.SVID {
 	return &x509svid.SVID{ID: web, PrivateKey: p.key, Certificates: []*x509.Certificate{p.sign(t, svidTemplate(web), p.key.Public())}}
 }
 
-// The proof lasts as long as the whole chain does, the root included; of two
-// chains the one that lasts longer counts.
+// The proof lasts as long as the whole chain does, the root included. A root that
+// was renewed with its key makes two chains; the one that lasts longer counts.
 func TestProofEndsWithTheChain(t *testing.T) {
 	t.Parallel()
 	root := newRoot(t)
 	short := root.below(t, func(c *x509.Certificate) { c.NotBefore, c.NotAfter = start.Add(-time.Second), start.Add(time.Minute) })
-	longer := &pki{key: short.key}
-	longer.certificate = root.sign(t, func() *x509.Certificate {
-		c := caTemplate("intermediate")
-		c.NotAfter = start.Add(2 * time.Minute)
-		return c
-	}(), short.key.Public())
-	brief := newRoot(t)
-	brief.certificate = brief.sign(t, func() *x509.Certificate {
-		c := caTemplate("root")
-		c.NotAfter = start.Add(3 * time.Minute)
-		return c
-	}(), brief.key.Public())
-	trust := trusting(map[spiffeid.TrustDomain][]*pki{td1: {root, brief}})
+	ending := func(p *pki, serial int64, after time.Duration) *pki {
+		template := caTemplate("renewed")
+		template.SerialNumber, template.NotAfter = big.NewInt(serial), start.Add(after)
+		ca := &pki{key: p.key}
+		ca.certificate = ca.sign(t, template, p.key.Public())
+		return ca
+	}
+	brief, renewed, shortened := newRoot(t), newRoot(t), newRoot(t)
+	brief = ending(brief, 1, 3*time.Minute)
 	tests := map[string]struct {
+		roots     []*pki
 		chain     []*x509.Certificate
 		notBefore time.Time
 		notAfter  time.Time
 	}{
-		"by the leaf":          {root.svid(t, web, nil).Certificates, start.Add(-time.Minute), start.Add(time.Hour)},
-		"by the intermediate":  {short.svid(t, web, nil, short).Certificates, start.Add(-time.Second), start.Add(time.Minute)},
-		"by the better of two": {short.svid(t, web, nil, short, longer).Certificates, start.Add(-time.Minute), start.Add(2 * time.Minute)},
-		"in the other order":   {short.svid(t, web, nil, longer, short).Certificates, start.Add(-time.Minute), start.Add(2 * time.Minute)},
-		"by the root":          {brief.svid(t, web, nil).Certificates, start.Add(-time.Minute), start.Add(3 * time.Minute)},
+		"by the leaf":         {[]*pki{root}, root.svid(t, web, nil).Certificates, start.Add(-time.Minute), start.Add(time.Hour)},
+		"by the intermediate": {[]*pki{root}, short.svid(t, web, nil, short).Certificates, start.Add(-time.Second), start.Add(time.Minute)},
+		"by the root":         {[]*pki{brief}, brief.svid(t, web, nil).Certificates, start.Add(-time.Minute), start.Add(3 * time.Minute)},
+		"by the later root": {[]*pki{ending(renewed, 1, time.Minute), ending(renewed, 2, 2*time.Minute)},
+			ending(renewed, 1, time.Minute).svid(t, web, nil).Certificates, start.Add(-time.Minute), start.Add(2 * time.Minute)},
+		"in the other order": {[]*pki{ending(shortened, 1, 2*time.Minute), ending(shortened, 2, time.Minute)},
+			ending(shortened, 1, time.Minute).svid(t, web, nil).Certificates, start.Add(-time.Minute), start.Add(2 * time.Minute)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			trust := trusting(map[spiffeid.TrustDomain][]*pki{td1: tt.roots})
 			_, notBefore, notAfter, err := mtls.Verify(tt.chain, trust, start)
 			if err != nil || !notAfter.Equal(tt.notAfter) || !notBefore.Equal(tt.notBefore) {
 				t.Errorf("from %v to %v, %v; want %v to %v", notBefore, notAfter, err, tt.notBefore, tt.notAfter)

@@ -12,18 +12,18 @@ type Fault string
 // The faults. All but the last four are of the certificate itself: no bundle and
 // no time would make it right.
 const (
-	FaultChainTooLong Fault = "chain_too_long"        // more than five certificates
-	FaultTooLarge     Fault = "certificate_too_large" // over 16 KiB, or a serial number over 20 bytes
-	FaultKey          Fault = "key_not_accepted"      // not P-256, P-384, P-521, Ed25519 or RSA of 2048 to 4096 bits
-	FaultURI          Fault = "uri_san"               // not exactly one URI SAN
-	FaultID           Fault = "spiffe_id"             // its URI is not the canonical SPIFFE ID of a workload
-	FaultCA           Fault = "ca_certificate"        // may sign certificates, so must not speak for a workload
-	FaultKeyUsage     Fault = "key_usage"             // may not sign in a handshake
-	FaultExtKeyUsage  Fault = "ext_key_usage"         // not for client authentication
-	FaultNotYetValid  Fault = "not_yet_valid"
-	FaultExpired      Fault = "expired"
-	FaultTrustDomain  Fault = "trust_domain" // no bundle, or an empty one
-	FaultNotTrusted   Fault = "not_trusted"  // does not lead to the bundle of its trust domain
+	FaultChain       Fault = "chain_too_long"        // more than five certificates
+	FaultTooLarge    Fault = "certificate_too_large" // over 16 KiB, or a serial number over 20 bytes
+	FaultKey         Fault = "key_not_accepted"      // not P-256, P-384, P-521, Ed25519 or RSA of 2048 to 4096 bits
+	FaultURI         Fault = "uri_san"               // not exactly one URI SAN
+	FaultID          Fault = "spiffe_id"             // its URI is not the canonical SPIFFE ID of a workload
+	FaultCA          Fault = "ca_certificate"        // may sign certificates, so must not speak for a workload
+	FaultKeyUsage    Fault = "key_usage"             // may not sign in a handshake
+	FaultExtKeyUsage Fault = "ext_key_usage"         // not for client authentication
+	FaultNotYetValid Fault = "not_yet_valid"
+	FaultExpired     Fault = "expired"
+	FaultTrustDomain Fault = "trust_domain" // no bundle, or an empty one
+	FaultNotTrusted  Fault = "not_trusted"  // does not lead to the bundle of its trust domain
 )
 
 // CertificateError is why a client certificate proves nothing.
@@ -62,7 +62,7 @@ func (e *CertificateError) refusal() *broker.Error {
 		public = "the key usage of the client certificate must include digitalSignature"
 	case FaultExtKeyUsage:
 		public = "the extended key usage of the client certificate must include clientAuth"
-	case FaultChainTooLong, FaultTooLarge, FaultKey:
+	case FaultChain, FaultTooLarge, FaultKey:
 		public = "the client certificate exceeds a limit of this server"
 	case FaultNotYetValid:
 		public = "the client certificate is not valid yet"

@@ -75,7 +75,7 @@ func TestHandshakeLimits(t *testing.T) {
 		client *http.Client
 		want   string
 	}{
-		{s.client(t, many, false), string(mtls.FaultChainTooLong)},
+		{s.client(t, many, false), string(mtls.FaultChain)},
 		{s.client(t, large, false), string(mtls.FaultTooLarge)},
 		{old, "unsupported versions"},
 	} {

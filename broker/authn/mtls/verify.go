@@ -1,6 +1,7 @@
 package mtls
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -83,7 +84,7 @@ func verify(shown []*x509.Certificate, b *bundles, now time.Time) (proven, error
 // checkLimits refuses what is too large or too weak whoever signed it.
 func checkLimits(shown []*x509.Certificate) error {
 	if len(shown) == 0 || len(shown) > maxChain {
-		return faultf(FaultChainTooLong, "%d certificates, at most %d", len(shown), maxChain)
+		return faultf(FaultChain, "%d certificates, at most %d", len(shown), maxChain)
 	}
 	for i, c := range shown {
 		switch {
@@ -93,6 +94,12 @@ func checkLimits(shown []*x509.Certificate) error {
 			return faultf(FaultTooLarge, "the serial number of certificate %d has more than 20 bytes", i)
 		case !acceptedKey(c.PublicKey):
 			return faultf(FaultKey, "certificate %d has a key of type %T that is not accepted", i, c.PublicKey)
+		case slices.ContainsFunc(shown[:i], func(d *x509.Certificate) bool {
+			return bytes.Equal(d.RawSubjectPublicKeyInfo, c.RawSubjectPublicKeyInfo)
+		}):
+			// Every one of them could stand at every place of a path: a few make a
+			// maze that costs a hundred signatures to walk.
+			return faultf(FaultChain, "certificate %d repeats a key", i)
 		}
 	}
 	return nil
