@@ -124,7 +124,8 @@ type connection struct {
 // verdict is the result of one verification and how long it may be believed: for
 // one generation of the bundles and one span of time. A good one lasts as long as
 // the chain. A bad one lasts a second, since time alone can make it good, and a
-// client that insists must not cost a verification each time.
+// client that insists must not cost a verification each time; it serves requests
+// of the second before as well, which read the clock first and came second.
 type verdict struct {
 	generation  uint64
 	from, until time.Time
@@ -198,7 +199,7 @@ func (c *connection) verify(shown []*x509.Certificate, now time.Time) *verdict {
 func judge(shown []*x509.Certificate, b *bundles, now time.Time) *verdict {
 	p, err := verify(shown, b, now)
 	if err != nil {
-		v := &verdict{generation: b.generation, from: now, until: now.Add(badVerdictLife)}
+		v := &verdict{generation: b.generation, from: now.Add(-badVerdictLife), until: now.Add(badVerdictLife)}
 		if !errors.As(err, &v.fault) {
 			v.fault = &CertificateError{Fault: FaultNotTrusted, Err: err}
 		}

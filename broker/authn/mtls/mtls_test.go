@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -473,9 +474,46 @@ func TestBadVerdictLasts(t *testing.T) {
 	if !errors.Is(cause(), first) {
 		t.Error("found anew within the second")
 	}
+	at.set(start.Add(-time.Second))
+	if !errors.Is(cause(), first) {
+		t.Error("found anew for one who read the clock before")
+	}
 	at.set(start.Add(time.Second))
 	if errors.Is(cause(), first) {
 		t.Error("held for more than a second")
+	}
+}
+
+// Requests that come at once have the verdict found once. The chain is long, so
+// that finding it takes a while.
+func TestFoundOnce(t *testing.T) {
+	t.Parallel()
+	a := authenticator(t, trusting(map[spiffeid.TrustDomain][]*pki{td1: {newRoot(t)}}))
+	var chain []*pki
+	for last := newRoot(t); len(chain) < 4; {
+		last = last.below(t, nil)
+		chain = slices.Insert(chain, 0, last)
+	}
+	shown := chain[0].svid(t, web, nil, chain...).Certificates
+	for range 50 {
+		r := request(t, a, shown)
+		causes := make([]error, 8)
+		begin := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range causes {
+			wg.Go(func() {
+				<-begin
+				_, err := a.Authenticate(r, oauth.Form{})
+				causes[i] = broker.AsError(err).Err
+			})
+		}
+		close(begin)
+		wg.Wait()
+		for _, cause := range causes {
+			if cause == nil || !errors.Is(cause, causes[0]) {
+				t.Fatal("found more than once")
+			}
+		}
 	}
 }
 
