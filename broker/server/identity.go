@@ -193,7 +193,7 @@ func (i *identity) takeSVID(svid *x509svid.SVID, now time.Time) error {
 	if !now.Before(leaf.NotAfter) {
 		return fmt.Errorf("the SVID there expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	if last := i.own.Load(); last != nil && last.Certificates[0].Equal(leaf) {
+	if last := i.own.Load(); last != nil && slices.EqualFunc(last.Certificates, svid.Certificates, (*x509.Certificate).Equal) {
 		return nil
 	}
 	i.own.Store(svid)

@@ -176,6 +176,27 @@ func TestKeyForms(t *testing.T) {
 	}
 }
 
+// The certificates above the leaf are part of the SVID: others of them are news.
+func TestChainChanges(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	below, err := f.ours.Intermediate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	svid := newSVID(t, below, time.Hour)
+	i := f.identity()
+	for _, chain := range [][]*x509.Certificate{svid.Certificates[:1], svid.Certificates} {
+		short := *svid
+		short.Certificates = chain
+		f.writeSVID(&short)
+		i.Look()
+		if got, err := i.GetX509SVID(); err != nil || len(got.Certificates) != len(chain) {
+			t.Errorf("%d certificates: %v", len(chain), err)
+		}
+	}
+}
+
 // S5: a bundle that cannot be used leaves the last good one for a minute, then its
 // trust domain trusts nobody; the others do not notice.
 func TestBrokenBundleFiles(t *testing.T) {
