@@ -45,7 +45,9 @@ func Anchors(rows []store.RecordRow) []Anchor {
 
 // Verify returns what is wrong with the chains that the rows make: rows that were
 // changed, dropped, put in or moved. A chain may begin where an anchor ends, and
-// what an anchor remembers must be there.
+// what an anchor remembers must be there. Two things it cannot see: rows cut off
+// or added after the last that an anchor remembers, and rows added where a process
+// ended, which look like those that its last commit may have left.
 func Verify(rows []store.RecordRow, anchors ...Anchor) []Fault {
 	var faults []Fault
 	for _, c := range chains(rows) {
