@@ -216,7 +216,7 @@ func (r *Recorder) settle(ctx context.Context) error {
 	c.known, c.failed = true, nil
 	switch {
 	case f == nil: // the first time: a process before this one may have ended in a commit
-		c.prev = last.Hash
+		c.prev = append([]byte{}, last.Hash...) // never nil: NULL is not the empty hash
 		if last.Seq > 0 {
 			c.gaps = append(c.gaps, Gap{Segment: last.Segment, After: last.Seq})
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -192,8 +191,16 @@ func (r *Recorder) Status() Status {
 	return Status{Waiting: waiting, Merged: r.merging.Load(), Lost: r.lost.Load(), Failures: r.failures.Load()}
 }
 
-// typicalRow is about how long columns, body and facts of a record are.
-const typicalRow = 1536
+// size guesses how long columns and body of a record are together.
+func size(x *broker.Record) int {
+	n := 1024
+	for _, more := range [...]bool{x.Subject != nil, x.Actor != nil, x.Claims != nil} {
+		if more {
+			n += 640
+		}
+	}
+	return n
+}
 
 // encode makes the row of a record. It seals what has to be sealed and says what
 // became of that; it has no other way to fail.
@@ -205,10 +212,10 @@ func (r *Recorder) encode(x *broker.Record, add *extra) (pending, Sealing) {
 	if x.Type == broker.RecordGap {
 		p.count = x.Merged
 	}
-	secret, sealed := r.seal(x)
+	secret, sealed := r.seal(x, p.row.ID)
 	add.sealed = sealed
 	// All of it lies in one array, as content reads it.
-	all := appendColumns(make([]byte, 0, typicalRow), &p.row)
+	all := appendColumns(make([]byte, 0, size(x)+len(secret)), &p.row)
 	body := len(all) + 8
 	all = r.appendBody(append(all, make([]byte, 8)...), x, add)
 	binary.BigEndian.PutUint64(all[body-8:], uint64(len(all)-body)) //nolint:gosec // a length
@@ -249,23 +256,4 @@ func column(text string, limit int) string {
 		return cut(text, limit)
 	}
 	return text
-}
-
-// seal encrypts the facts of a record.
-func (r *Recorder) seal(x *broker.Record) (secret []byte, how Sealing) {
-	f := facts(x)
-	if len(f.User)+len(f.Claims) == 0 {
-		return nil, SealedNone
-	}
-	plain, ok := appendFacts(nil, &f)
-	if !ok {
-		r.config.Warn("the facts of a record are of a kind that cannot be sealed", "record", x.ID)
-		return nil, SealedLost
-	}
-	secret, err := r.config.Sealer.Seal(plain, factsContext(r.config.Replica, column(x.ID, maxName)))
-	if err != nil {
-		r.config.Warn("the facts of a record could not be sealed", "record", x.ID, "error", fmt.Sprint(err))
-		return nil, SealedLost
-	}
-	return secret, SealedKept
 }

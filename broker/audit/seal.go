@@ -35,82 +35,111 @@ type Facts struct {
 // maxFacts bounds what is sealed; a token of 16 KiB cannot say more.
 const maxFacts = 64 << 10
 
-// facts returns what is to be sealed of a record.
-func facts(x *broker.Record) (f Facts) {
+// appendFacts writes what is to be sealed of a record as JSON, {} if that is
+// nothing. ok is false for what cannot be written whole.
+func appendFacts(dst []byte, x *broker.Record) (plain []byte, ok bool) {
+	w := writer{buf: append(dst, '{')}
+	ok = true
+	user := w.open("user")
 	for i := range x.Facts {
-		if name, ok := strings.CutPrefix(x.Facts[i].Name, broker.AttrUserPrefix); ok {
-			f.User = add(f.User, name, x.Facts[i].Value)
+		if name, isUser := strings.CutPrefix(x.Facts[i].Name, broker.AttrUserPrefix); isUser && first(x.Facts, i) {
+			ok = w.value(name, x.Facts[i].Value) && ok
 		}
 	}
 	// Carried claims decide too: two values for one claim refuse.
 	if s := x.Subject; s != nil && s.Issuer != nil {
-		for _, name := range s.Issuer.Carry {
-			if value, ok := s.Claim(name); ok {
-				f.User = add(f.User, name, value)
+		for i, name := range s.Issuer.Carry {
+			if value, has := s.Claim(name); has && !slices.Contains(s.Issuer.Carry[:i], name) && !isFact(x.Facts, name) {
+				ok = w.value(name, value) && ok
 			}
 		}
 	}
+	w.close(user)
 	if x.Claims != nil {
+		signed := w.open("claims")
 		for i := range x.Claims.Extra {
-			f.Claims = add(f.Claims, x.Claims.Extra[i].Name, x.Claims.Extra[i].Value)
+			if first(x.Claims.Extra, i) {
+				ok = w.value(x.Claims.Extra[i].Name, x.Claims.Extra[i].Value) && ok
+			}
 		}
+		w.close(signed)
 	}
-	return f
-}
-
-func add(claims []broker.Claim, name string, value any) []broker.Claim {
-	for i := range claims {
-		if claims[i].Name == name {
-			return claims
-		}
-	}
-	return append(claims, broker.Claim{Name: name, Value: value})
-}
-
-// appendFacts writes facts as JSON; ok is false for what cannot be written whole.
-func appendFacts(dst []byte, f *Facts) (plain []byte, ok bool) {
-	w := writer{buf: append(dst, '{')}
-	ok = w.values("user", f.User)
-	ok = w.values("claims", f.Claims) && ok
 	w.end()
 	return w.buf, ok && len(w.buf)-len(dst) <= maxFacts
 }
 
-// values writes the four types of broker.Claim. Names and values are written
-// whole, unlike those of a body.
-func (w *writer) values(name string, claims []broker.Claim) bool {
-	ok := true
-	mark := w.open(name)
-	for i := range claims {
-		w.name("")
-		w.buf = append(appendQuote(w.buf, claims[i].Name), ':')
-		switch v := claims[i].Value.(type) {
-		case string:
-			w.buf = appendQuote(w.buf, v)
-		case bool:
-			w.buf = strconv.AppendBool(w.buf, v)
-		case int64:
-			w.buf = strconv.AppendInt(w.buf, v, 10)
-		case []string:
-			w.buf = append(w.buf, '[')
-			for _, item := range v {
-				w.name("")
-				w.buf = appendQuote(w.buf, item)
-			}
-			w.buf = append(w.buf, ']')
-		default:
-			w.buf = append(w.buf, "null"...)
-			ok = false
+// first reports whether no claim before it has the name of the i-th.
+func first(claims []broker.Claim, i int) bool {
+	for k := range i {
+		if claims[k].Name == claims[i].Name {
+			return false
 		}
 	}
-	w.close(mark)
-	return ok
+	return true
 }
 
-// factsContext is the additional data under which facts are sealed: they open
-// beside the row they were sealed for and nowhere else.
-func factsContext(replica, id string) []byte {
-	return []byte("cambist facts 1|" + replica + "|" + id)
+// isFact reports whether the claim of the user is among the facts.
+func isFact(facts []broker.Claim, name string) bool {
+	for i := range facts {
+		if user, ok := strings.CutPrefix(facts[i].Name, broker.AttrUserPrefix); ok && user == name {
+			return true
+		}
+	}
+	return false
+}
+
+// value writes one of the four types of broker.Claim. Names and values are written
+// whole, unlike those of a body.
+func (w *writer) value(name string, value any) bool {
+	w.name("")
+	w.buf = append(appendQuote(w.buf, name), ':')
+	switch v := value.(type) {
+	case string:
+		w.buf = appendQuote(w.buf, v)
+	case bool:
+		w.buf = strconv.AppendBool(w.buf, v)
+	case int64:
+		w.buf = strconv.AppendInt(w.buf, v, 10)
+	case []string:
+		w.buf = append(w.buf, '[')
+		for _, item := range v {
+			w.name("")
+			w.buf = appendQuote(w.buf, item)
+		}
+		w.buf = append(w.buf, ']')
+	default:
+		w.buf = append(w.buf, "null"...)
+		return false
+	}
+	return true
+}
+
+// appendContext writes the additional data under which facts are sealed: they
+// open beside the row they were sealed for and nowhere else.
+func appendContext(dst []byte, replica, id string) []byte {
+	dst = append(append(dst, "cambist facts 1|"...), replica...)
+	return append(append(dst, '|'), id...)
+}
+
+// seal encrypts the facts of a record.
+func (r *Recorder) seal(x *broker.Record, id string) (secret []byte, how Sealing) {
+	all := appendContext(make([]byte, 0, 512), r.config.Replica, id)
+	n := len(all)
+	all, ok := appendFacts(all, x)
+	switch plain := all[n:]; {
+	case len(plain) == len("{}"):
+		return nil, SealedNone
+	case !ok:
+		r.config.Warn("the facts of a record are of a kind that cannot be sealed", "record", id)
+		return nil, SealedLost
+	default:
+		secret, err := r.config.Sealer.Seal(plain, all[:n:n])
+		if err != nil {
+			r.config.Warn("the facts of a record could not be sealed", "record", id, "error", err.Error())
+			return nil, SealedLost
+		}
+		return secret, SealedKept
+	}
 }
 
 // OpenFacts decrypts what lies beside a body; nil if nothing does.
@@ -118,7 +147,7 @@ func OpenFacts(row *store.RecordRow, o Opener) (*Facts, error) {
 	if len(row.Facts) == 0 {
 		return nil, nil
 	}
-	plain, err := o.Open(row.Facts, factsContext(row.Replica, row.ID))
+	plain, err := o.Open(row.Facts, appendContext(nil, row.Replica, row.ID))
 	if err != nil {
 		return nil, fmt.Errorf("open facts of %s: %w", row.ID, err)
 	}

@@ -109,9 +109,11 @@ func (w *writer) quote(text string, limit int) {
 	if len(text) > limit {
 		text, w.clipped = cut(text, limit), true
 	}
-	w.clipped = w.clipped || !utf8.ValidString(text)
 	mark := len(w.buf)
 	w.buf = appendQuote(w.buf, text)
+	if len(w.buf)-mark != len(text)+2 { // there were escapes
+		w.clipped = w.clipped || !utf8.ValidString(text)
+	}
 	if len(w.buf) > softBody {
 		text, w.clipped = cut(text, 0), true
 		w.buf = appendQuote(w.buf[:mark], text)
