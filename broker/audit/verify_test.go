@@ -194,7 +194,7 @@ func tamper(rt *rapid.T, rows []store.RecordRow, i int) ([]store.RecordRow, []st
 		if len(b) == 0 {
 			return []byte{1}
 		}
-		b[rapid.IntRange(0, len(b)-1).Draw(rt, "byte")] ^= byte(rapid.IntRange(1, 255).Draw(rt, "bits"))
+		b[rapid.IntRange(0, len(b)-1).Draw(rt, "byte")] ^= rapid.ByteRange(1, 255).Draw(rt, "bits")
 		return b
 	}
 	switch how := rapid.IntRange(0, 14).Draw(rt, "how"); how {
