@@ -11,8 +11,6 @@ import (
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/audit"
 	"github.com/cambist/cambist/store"
-	"github.com/cambist/cambist/store/postgres"
-	"github.com/cambist/cambist/store/sqlite"
 	"github.com/cambist/cambist/tests/pgtest"
 )
 
@@ -124,28 +122,18 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-func openPostgres(t testing.TB, server *pgtest.Server) *postgres.Store {
-	t.Helper()
-	s, err := postgres.Open(context.Background(), postgres.Config{DSN: server.DSN("postgres")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	if _, err := s.Migrate(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	return s
+func openPostgres(t testing.TB, server *pgtest.Server) closer {
+	return mustOpen(t, server.DSN("postgres"))
 }
 
-func openSQLite(t testing.TB, path string) *sqlite.Store {
+func openSQLite(t testing.TB, path string) closer { return mustOpen(t, "sqlite://"+path) }
+
+func mustOpen(t testing.TB, dsn string) closer {
 	t.Helper()
-	s, err := sqlite.Open(context.Background(), sqlite.Config{Path: path})
+	s, err := openStore(context.Background(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	if _, err := s.Migrate(context.Background()); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }

@@ -108,9 +108,9 @@ var (
 // timeout. With an error the record may still become durable: it then says of a
 // token that it was to be issued, and there is none.
 func (r *Recorder) Append(ctx context.Context, x *broker.Record) (broker.Position, error) {
-	p, sealed := r.encode(x, &extra{})
-	if sealed == SealedLost {
-		return broker.Position{}, broker.Unavailable(broker.ReasonRecordUnavailable, time.Second, errors.New("the facts of the record could not be sealed"))
+	p, err := r.encode(x, &extra{})
+	if err != nil {
+		return broker.Position{}, broker.Unavailable(broker.ReasonRecordUnavailable, time.Second, err)
 	}
 	b, i, err := r.join(p)
 	if err != nil {
@@ -202,9 +202,9 @@ func size(x *broker.Record) int {
 	return n
 }
 
-// encode makes the row of a record. It seals what has to be sealed and says what
-// became of that; it has no other way to fail.
-func (r *Recorder) encode(x *broker.Record, add *extra) (pending, Sealing) {
+// encode makes the row of a record. The row is there even with an error, which is
+// that of the sealer: then it says that its facts were lost.
+func (r *Recorder) encode(x *broker.Record, add *extra) (pending, error) {
 	p := pending{count: 1 + x.Merged, row: store.RecordRow{
 		At: x.At.Truncate(time.Microsecond), Replica: r.config.Replica, ID: column(x.ID, maxName),
 		Workload: column(idText(x.Workload.ID), maxURI), Resource: column(x.Resource, maxURI), Outcome: outcome(x),
@@ -212,7 +212,7 @@ func (r *Recorder) encode(x *broker.Record, add *extra) (pending, Sealing) {
 	if x.Type == broker.RecordGap {
 		p.count = x.Merged
 	}
-	secret, sealed := r.seal(x, p.row.ID)
+	secret, sealed, err := r.seal(x, p.row.ID)
 	add.sealed = sealed
 	// All of it lies in one array, as content reads it.
 	all := appendColumns(make([]byte, 0, size(x)+len(secret)), &p.row)
@@ -226,7 +226,7 @@ func (r *Recorder) encode(x *broker.Record, add *extra) (pending, Sealing) {
 		p.row.Facts = all[end+8:]
 	}
 	p.content = sha256.Sum256(all)
-	return p, sealed
+	return p, err
 }
 
 func outcome(x *broker.Record) string {

@@ -121,24 +121,23 @@ func appendContext(dst []byte, replica, id string) []byte {
 	return append(append(dst, '|'), id...)
 }
 
-// seal encrypts the facts of a record.
-func (r *Recorder) seal(x *broker.Record, id string) (secret []byte, how Sealing) {
+// seal encrypts the facts of a record. Facts of no kind that a claim has, or more
+// than any token says, are lost and do not make the record fail; an error is that
+// of the sealer.
+func (r *Recorder) seal(x *broker.Record, id string) (secret []byte, how Sealing, err error) {
 	all := appendContext(make([]byte, 0, 512), r.config.Replica, id)
 	n := len(all)
 	all, ok := appendFacts(all, x)
 	switch plain := all[n:]; {
 	case len(plain) == len("{}"):
-		return nil, SealedNone
+		return nil, SealedNone, nil
 	case !ok:
-		r.config.Warn("the facts of a record are of a kind that cannot be sealed", "record", id)
-		return nil, SealedLost
+		return nil, SealedLost, nil
 	default:
-		secret, err := r.config.Sealer.Seal(plain, all[:n:n])
-		if err != nil {
-			r.config.Warn("the facts of a record could not be sealed", "record", id, "error", err.Error())
-			return nil, SealedLost
+		if secret, err = r.config.Sealer.Seal(plain, all[:n:n]); err != nil {
+			return nil, SealedLost, fmt.Errorf("seal the facts of a record: %w", err)
 		}
-		return secret, SealedKept
+		return secret, SealedKept, nil
 	}
 }
 
