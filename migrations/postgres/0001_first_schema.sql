@@ -68,8 +68,9 @@ CREATE TABLE records (
     CONSTRAINT records_hash_check CHECK (octet_length(hash) = 32),
     CONSTRAINT records_body_check CHECK (octet_length(body) <= 65536)
 ) PARTITION BY RANGE (at);
--- A row is never refused for want of a partition.
-CREATE TABLE records_default PARTITION OF records DEFAULT;
+-- A row is never refused for want of a partition. Rows stay as they are: to compress
+-- one takes longer than to commit it.
+CREATE TABLE records_default PARTITION OF records DEFAULT WITH (toast_tuple_target = 8160);
 -- Where the chain of a replica ends.
 CREATE INDEX records_replica_segment_seq_idx ON records (replica, segment, seq);
 

@@ -69,7 +69,7 @@ func (s *Store) ensurePartition(ctx context.Context, from time.Time) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL ROLE "+owner); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF records FOR VALUES FROM (%d) TO (%d)`, name, from.UnixMicro(), from.Add(day).UnixMicro()))
+		_, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF records FOR VALUES FROM (%d) TO (%d) WITH (toast_tuple_target = 8160)`, name, from.UnixMicro(), from.Add(day).UnixMicro()))
 		return err
 	})
 	if err != nil {
