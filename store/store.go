@@ -21,6 +21,11 @@ import (
 // must not retry in place and must not report success.
 var ErrUnknownOutcome = errors.New("outcome of the commit is unknown")
 
+// ErrOtherPrimary says that another server has become the primary while the one
+// that answered so far still took itself for it: what that one confirmed may not
+// hold. Whoever gets it believes nothing before the next heartbeat.
+var ErrOtherPrimary = errors.New("another server has become the primary")
+
 // Store is everything, for wiring and for storetest alone.
 type Store interface {
 	Policies
@@ -40,7 +45,8 @@ type Policies interface {
 	// Writes that change no object (keys) still move the revision.
 	Changes(ctx context.Context, after broker.Revision) ([]broker.Object, broker.Revision, error)
 	// Write appends one revision, all or nothing, and returns its number.
-	// CodeStale if w.Base is not the current revision.
+	// CodeStale if w.Base is not the current revision; ErrUnknownOutcome if the
+	// commit was sent and not answered.
 	Write(ctx context.Context, w Write) (broker.Revision, error)
 	// Revisions returns up to limit revisions below before (0 means from the
 	// newest), newest first.
@@ -81,7 +87,8 @@ type ObjectRef struct {
 // Records is the durable record.
 type Records interface {
 	// AppendRecords commits rows in one transaction and returns when they are
-	// durable. It never retries; see ErrUnknownOutcome.
+	// durable. It never retries; see ErrUnknownOutcome. It keeps no row after it
+	// has returned.
 	AppendRecords(ctx context.Context, rows []RecordRow) error
 	// Record returns the row with that id; at is when the id was made, to the
 	// millisecond, which bounds the search. CodeNotFound if there is none.
@@ -110,7 +117,7 @@ type RecordRow struct {
 	Body     []byte
 	Facts    []byte
 	Prev     []byte // hash of the row before it in the segment
-	Hash     []byte // SHA-256 over Prev, Body and Facts, as package audit defines it
+	Hash     []byte // SHA-256 over all the others, as package audit defines it
 }
 
 // RecordFilter selects records; zero fields do not select.
@@ -162,7 +169,8 @@ type KeyRow struct {
 // Replicas is who serves, and the heartbeat that carries the policy version.
 type Replicas interface {
 	// Heartbeat writes the replica's row on the primary and returns the policy
-	// revision as of that very transaction.
+	// revision as of that very transaction. ErrOtherPrimary once, when a server of
+	// a larger timeline is found beside the one that answered before.
 	Heartbeat(ctx context.Context, r Replica) (Beat, error)
 	// ListReplicas returns every replica row, by ID.
 	ListReplicas(ctx context.Context) ([]Replica, error)

@@ -68,8 +68,9 @@ CREATE TABLE records (
     CONSTRAINT records_hash_check CHECK (octet_length(hash) = 32),
     CONSTRAINT records_body_check CHECK (octet_length(body) <= 65536)
 ) PARTITION BY RANGE (at);
--- A row is never refused for want of a partition.
-CREATE TABLE records_default PARTITION OF records DEFAULT;
+-- A row is never refused for want of a partition. Rows stay as they are: to compress
+-- one takes longer than to commit it.
+CREATE TABLE records_default PARTITION OF records DEFAULT WITH (toast_tuple_target = 8160);
 -- Where the chain of a replica ends.
 CREATE INDEX records_replica_segment_seq_idx ON records (replica, segment, seq);
 
@@ -118,14 +119,27 @@ END $$;
 -- +goose StatementEnd
 CREATE TRIGGER records_append_only BEFORE UPDATE OR DELETE ON records FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER policy_changes_append_only BEFORE UPDATE OR DELETE ON policy_changes FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER policy_revisions_append_only BEFORE UPDATE OR DELETE ON policy_revisions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- +goose StatementBegin
+-- Replicas rely on it that no number comes twice and none is left out.
+CREATE FUNCTION next_revision_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.revision = OLD.revision + 1 THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'policy_version moves on by one and does nothing else' USING ERRCODE = 'insufficient_privilege';
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER policy_version_next_only BEFORE UPDATE OR DELETE ON policy_version FOR EACH ROW EXECUTE FUNCTION next_revision_only();
 
 -- +goose StatementBegin
 -- Group roles, for login roles to be members of. Making a role needs CREATEROLE;
--- without it they must exist already, and the grants below say so if they do not.
+-- without it they must exist already, and what follows says so if they do not.
 DO $$
 DECLARE r text;
 BEGIN
-    FOREACH r IN ARRAY ARRAY['cambist_issue', 'cambist_admin', 'cambist_keys'] LOOP
+    FOREACH r IN ARRAY ARRAY['cambist_owner', 'cambist_issue', 'cambist_admin', 'cambist_keys'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
             BEGIN
                 EXECUTE format('CREATE ROLE %I NOLOGIN', r);
@@ -133,12 +147,32 @@ BEGIN
             END;
         END IF;
     END LOOP;
+    IF NOT pg_has_role(current_user, 'cambist_owner', 'MEMBER') THEN
+        EXECUTE format('GRANT cambist_owner TO %I', current_user);
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO cambist_issue, cambist_admin, cambist_keys', current_schema());
+    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO cambist_owner', current_schema());
+    -- cambist_owner: migrations and partitions. It owns everything, and no server
+    -- that issues tokens is a member of it.
+    FOREACH r IN ARRAY ARRAY['goose_db_version', 'policy_version', 'policy_revisions', 'policy_changes', 'policy_objects',
+                             'records', 'records_default', 'keys', 'replicas', 'store_stamp'] LOOP
+        EXECUTE format('ALTER TABLE %I OWNER TO cambist_owner', r);
+    END LOOP;
+    ALTER FUNCTION refuse_change() OWNER TO cambist_owner;
+    ALTER FUNCTION next_revision_only() OWNER TO cambist_owner;
 END $$;
 -- +goose StatementEnd
-GRANT SELECT ON goose_db_version, policy_version, policy_revisions, policy_changes, policy_objects, keys, replicas, records, store_stamp TO cambist_issue, cambist_admin, cambist_keys;
+GRANT SELECT ON goose_db_version, policy_version, store_stamp TO cambist_issue, cambist_admin, cambist_keys;
+GRANT SELECT ON policy_revisions, policy_changes, policy_objects, replicas, records TO cambist_issue, cambist_admin;
+GRANT SELECT ON keys TO cambist_issue, cambist_keys;
+-- cambist_issue: what a replica needs to serve. It adds to the record and keeps its
+-- own row among the replicas.
 GRANT INSERT ON records TO cambist_issue, cambist_admin;
 GRANT INSERT, UPDATE, DELETE ON replicas TO cambist_issue;
+-- cambist_admin: writes policy. cambist_keys: adds keys and moves them from state to
+-- state. Both move the version.
 GRANT UPDATE ON policy_version TO cambist_admin, cambist_keys;
-GRANT INSERT ON policy_revisions, policy_changes TO cambist_admin;
+GRANT INSERT ON policy_revisions TO cambist_admin, cambist_keys;
+GRANT INSERT ON policy_changes TO cambist_admin;
 GRANT INSERT, UPDATE, DELETE ON policy_objects TO cambist_admin;
-GRANT INSERT, UPDATE ON keys TO cambist_keys;
+GRANT INSERT, UPDATE (state, version, wrapped, published_at, activated_at, retired_at) ON keys TO cambist_keys;

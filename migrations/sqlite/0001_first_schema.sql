@@ -105,3 +105,10 @@ CREATE TRIGGER records_append_only BEFORE UPDATE ON records BEGIN SELECT RAISE(A
 -- +goose StatementBegin
 CREATE TRIGGER policy_changes_append_only BEFORE UPDATE ON policy_changes BEGIN SELECT RAISE(ABORT, 'policy_changes is append-only'); END;
 -- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER policy_changes_kept BEFORE DELETE ON policy_changes BEGIN SELECT RAISE(ABORT, 'policy_changes is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER policy_version_next_only BEFORE UPDATE ON policy_version WHEN NEW.revision <> OLD.revision + 1
+BEGIN SELECT RAISE(ABORT, 'policy_version moves on by one and does nothing else'); END;
+-- +goose StatementEnd

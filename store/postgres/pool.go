@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -30,8 +31,8 @@ type handle struct {
 	db   *sql.DB
 }
 
-func newPool(ctx context.Context, dsn, name string, size int32, timeout time.Duration) (*pool, error) {
-	config, err := pgxpool.ParseConfig(dsn)
+func (s *Store) newPool(ctx context.Context, name string, size int32, timeout time.Duration) (*pool, error) {
+	config, err := pgxpool.ParseConfig(s.config.DSN)
 	if err != nil {
 		// pgx says in its error what it could not read, with the password taken out.
 		return nil, fmt.Errorf("store: the DSN is not valid: %w", err)
@@ -45,25 +46,45 @@ func newPool(ctx context.Context, dsn, name string, size int32, timeout time.Dur
 	set["statement_timeout"] = strconv.FormatInt(timeout.Milliseconds(), 10)
 	set["lock_timeout"] = "2000"
 	set["idle_in_transaction_session_timeout"] = "10000"
-	if config.ConnConfig.ValidateConnect == nil {
-		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
+	config.ConnConfig.ValidateConnect = s.fence.validate
 	p := &pool{config: config}
-	return p, p.swap(ctx)
+	old, err := p.swap(ctx)
+	if old != nil {
+		panic("internal error: a new pool had connections")
+	}
+	return p, err
 }
 
-// swap puts a new pool in place; the old one closes behind, when what still
-// uses it has let go.
-func (p *pool) swap(ctx context.Context) error {
+// swap puts a new pool in place and returns the old one.
+func (p *pool) swap(ctx context.Context) (*handle, error) {
 	made, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), p.config.Copy())
 	if err != nil {
-		return fmt.Errorf("store: %w", err)
+		return nil, fmt.Errorf("store: %w", err)
 	}
-	old := p.current.Swap(&handle{pool: made, db: stdlib.OpenDBFromPool(made)})
-	if old != nil {
-		go old.close()
+	return p.current.Swap(&handle{pool: made, db: stdlib.OpenDBFromPool(made)}), nil
+}
+
+// others returns how to reach each host of the DSN by itself; none if there is but
+// one. The first to answer is not asked whether it is the primary.
+func (p *pool) others() []*pgconn.Config {
+	base := &p.config.ConnConfig.Config
+	seen := map[string]bool{}
+	var hosts []*pgconn.Config
+	for _, f := range append([]*pgconn.FallbackConfig{{Host: base.Host, Port: base.Port, TLSConfig: base.TLSConfig}}, base.Fallbacks...) {
+		// Of the ways to one host the first is the one that the DSN prefers.
+		address := fmt.Sprint(f.Host, " ", f.Port)
+		if seen[address] {
+			continue
+		}
+		seen[address] = true
+		c := base.Copy()
+		c.Host, c.Port, c.TLSConfig, c.Fallbacks, c.ValidateConnect = f.Host, f.Port, f.TLSConfig, nil, pgconn.ValidateConnectTargetSessionAttrsReadWrite
+		hosts = append(hosts, c)
 	}
-	return nil
+	if len(hosts) < 2 {
+		return nil
+	}
+	return hosts
 }
 
 func (h *handle) close() {
@@ -87,21 +108,43 @@ func (s *Store) succeeded() {
 	s.mu.Unlock()
 }
 
-// missed counts a deadline error and swaps every pool after three in a row: a
-// frozen primary answers nothing, and its connections would be kept.
-func (s *Store) missed() {
+// hot classifies an error of the heartbeat or the record. Three deadlines in a row
+// mean a primary that is frozen: it answers nothing and its connections would be
+// kept, so every pool is swapped. A slow report or a hasty caller never means that.
+func (s *Store) hot(err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) && !pgconn.Timeout(err) {
+		return s.classify(err)
+	}
 	s.mu.Lock()
 	s.misses++
-	due := s.misses >= deadlines
+	due := s.misses >= deadlines && !s.closed
 	if due {
 		s.misses = 0
+		for _, p := range s.pools() {
+			// The configuration was good once, so this cannot fail. What still uses
+			// the old pool lets go in its own time.
+			if old, err := p.swap(context.Background()); err == nil {
+				s.wait.Go(old.close)
+			}
+		}
 	}
 	s.mu.Unlock()
-	if !due {
-		return
+	return s.classify(err)
+}
+
+// behind runs f in the background, unless the store is closed. Close waits for it.
+func (s *Store) behind(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.wait.Go(f)
 	}
-	for _, p := range []*pool{s.heartbeat, s.audit, s.admin, s.reports} {
-		_ = p.swap(context.Background()) // the configuration was good once: this cannot fail
+}
+
+// reset closes connections as they come free: new ones find who is the primary.
+func (s *Store) reset() {
+	for _, p := range s.pools() {
+		p.pool().Reset()
 	}
 }
 
@@ -118,12 +161,9 @@ func (s *Store) classify(err error) error {
 	}
 	var connect *pgconn.ConnectError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
-		s.missed()
-		return broker.Unavailable("", time.Second, err)
 	case errors.Is(err, sql.ErrNoRows):
 		return err
-	case errors.As(err, &connect), errors.Is(err, context.Canceled), errors.Is(err, sql.ErrConnDone), pgconn.SafeToRetry(err), unknownOutcome(err):
+	case errors.As(err, &connect), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), pgconn.Timeout(err), errors.Is(err, sql.ErrConnDone), pgconn.SafeToRetry(err), unknownOutcome(err):
 		return broker.Unavailable("", time.Second, err)
 	}
 	return err
@@ -134,9 +174,7 @@ func (s *Store) classifyServer(pg *pgconn.PgError, err error) error {
 	switch {
 	case pg.Code == "25006" || strings.HasPrefix(pg.Code, "57P"):
 		// Read-only, or shutting down: pgx would keep asking the same server.
-		for _, p := range []*pool{s.heartbeat, s.audit, s.admin, s.reports} {
-			p.pool().Reset()
-		}
+		s.reset()
 		return broker.Unavailable("", time.Second, err)
 	case pg.Code == "23505":
 		return &broker.Error{Code: broker.CodeConflict, Public: "it exists already", Err: err}
@@ -155,9 +193,18 @@ func (s *Store) classifyServer(pg *pgconn.PgError, err error) error {
 // silence, because the connection went with it.
 func unknownOutcome(err error) bool {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	var connect *pgconn.ConnectError
+	switch {
+	case pgconn.SafeToRetry(err), errors.As(err, &connect):
+		return false
+	case errors.As(err, &pg):
 		return pg.Severity != "ERROR"
 	}
-	var connect *pgconn.ConnectError
-	return !errors.As(err, &connect) && !pgconn.SafeToRetry(err)
+	return true
+}
+
+// refused reports whether the database answered a commit with a no.
+func refused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Severity == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback)
 }

@@ -1,6 +1,6 @@
 // Package postgres keeps everything in PostgreSQL, 15 or newer: the store of a
-// fleet. Four pools keep the heartbeat, the record, administration and reports
-// from starving one another.
+// fleet. Five pools keep the heartbeat, the policy in force, the record,
+// administration and reports from starving one another.
 package postgres
 
 import (
@@ -10,15 +10,15 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
-	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/migrations"
-	"github.com/cambist/cambist/store"
 	"github.com/cambist/cambist/store/sqlstore"
 )
 
@@ -27,6 +27,7 @@ const (
 	connectTimeout = time.Second
 	hotTimeout     = 1500 * time.Millisecond // a statement of heartbeat or record
 	slowTimeout    = 30 * time.Second        // a statement of administration or report
+	longTimeout    = 2 * time.Minute         // a whole operation, such as a large write of policy
 	appendTimeout  = 500 * time.Millisecond
 	deadlines      = 3 // in a row before the pools are swapped
 )
@@ -42,11 +43,16 @@ type Config struct {
 // Store is a PostgreSQL database.
 type Store struct {
 	sqlstore.Store
-	config                           Config
-	heartbeat, audit, admin, reports *pool
+	config                                   Config
+	heartbeat, policy, audit, admin, reports *pool
 
-	mu     sync.Mutex // guards misses
+	fence   fence
+	buffers sync.Pool // of *arrays
+
+	mu     sync.Mutex // guards misses and closed
 	misses int
+	closed bool
+	wait   sync.WaitGroup // for probes and for pools that close behind
 
 	listenMu sync.Mutex // held by the one caller of Wait
 	listener *pgx.Conn
@@ -56,34 +62,32 @@ type Store struct {
 // database is away lives and waits. Check says whether the database will do.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{config: c}
-	var err error
+	s.buffers.New = func() any { return new(arrays) }
 	for _, p := range []struct {
 		to      **pool
 		name    string
 		size    int32
 		timeout time.Duration
 	}{
-		{&s.heartbeat, "heartbeat", 1, hotTimeout}, {&s.audit, "audit", 2, hotTimeout},
+		{&s.heartbeat, "heartbeat", 1, hotTimeout}, {&s.policy, "policy", 2, slowTimeout}, {&s.audit, "audit", 2, hotTimeout},
 		{&s.admin, "admin", 8, slowTimeout}, {&s.reports, "report", 2, slowTimeout},
 	} {
-		if *p.to, err = newPool(ctx, c.DSN, p.name, p.size, p.timeout); err != nil {
+		made, err := s.newPool(ctx, p.name, p.size, p.timeout)
+		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
+		*p.to = made
 	}
-	s.Writer = s.admin.db
-	s.Reader = s.admin.db
-	s.Report = s.reports.db
-	s.Classify = s.classify
+	s.Writer, s.Reader, s.Report = s.admin.db, s.policy.db, s.reports.db
+	s.Limit = longTimeout
+	s.Classify, s.Refused = s.classify, refused
 	s.Changed = notify
 	s.Snapshot = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 	return s, nil
 }
 
-const channel = "cambist_policy"
-
-func notify(ctx context.Context, tx *sql.Tx, revision broker.Revision) error {
-	_, err := tx.ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, fmt.Sprint(int64(revision)))
-	return err
+func (s *Store) pools() []*pool {
+	return []*pool{s.heartbeat, s.policy, s.audit, s.admin, s.reports}
 }
 
 // Check refuses a server that is too old or does not sync, and a schema that is
@@ -93,7 +97,7 @@ func (s *Store) Check(ctx context.Context) error {
 	defer cancel()
 	var version int
 	var fsync, synchronous string
-	err := s.admin.pool().QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('synchronous_commit')`).
+	err := s.policy.pool().QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('synchronous_commit')`).
 		Scan(&version, &fsync, &synchronous)
 	switch {
 	case err != nil:
@@ -109,7 +113,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return sqlstore.CheckSchema(ctx, s.admin.db(), files)
+	return sqlstore.CheckSchema(ctx, s.policy.db(), files)
 }
 
 // Migrate creates or upgrades the schema and returns the files it applied. Two
@@ -123,104 +127,35 @@ func (s *Store) Migrate(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sqlstore.Migrate(ctx, goose.DialectPostgres, s.admin.db(), files, goose.WithSessionLocker(locker))
+	db := stdlib.OpenDB(*s.admin.config.ConnConfig.Copy(), stdlib.OptionAfterConnect(becomeOwner))
+	applied, err := sqlstore.Migrate(ctx, goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+	return applied, errors.Join(err, db.Close())
 }
 
-// AppendRecords commits the rows by one statement on a connection of their own.
-func (s *Store) AppendRecords(ctx context.Context, rows []store.RecordRow) error {
-	const text = `INSERT INTO records (at, replica, segment, seq, id, workload, resource, outcome, body, facts, prev, hash)
-		SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[])`
-	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
-	defer cancel()
-	n := len(rows)
-	at, seq := make([]int64, n), make([]int64, n)
-	replica, segment, id, workload, resource, outcome := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	body, facts, prev, hash := make([][]byte, n), make([][]byte, n), make([][]byte, n), make([][]byte, n)
-	for i := range rows {
-		r := &rows[i]
-		at[i], replica[i], segment[i], seq[i], id[i], workload[i] = r.At.UnixMicro(), r.Replica, r.Segment, r.Seq, r.ID, r.Workload
-		resource[i], outcome[i], body[i], facts[i], prev[i], hash[i] = r.Resource, r.Outcome, r.Body, r.Facts, r.Prev, r.Hash
+// becomeOwner makes what is created belong to the owner, whoever runs the
+// migration. The first one makes the owner, and cannot be run by it.
+func becomeOwner(ctx context.Context, conn *pgx.Conn) error {
+	var can bool
+	err := conn.QueryRow(ctx, `SELECT coalesce((SELECT has_schema_privilege(oid, current_schema(), 'CREATE') AND pg_has_role(current_user, oid, 'MEMBER')
+		FROM pg_roles WHERE rolname = '`+owner+`'), false)`).Scan(&can)
+	if err != nil || !can {
+		return err
 	}
-	_, err := s.audit.pool().Exec(ctx, text, at, replica, segment, seq, id, workload, resource, outcome, body, facts, prev, hash)
-	if err == nil {
-		s.succeeded()
-		return nil
-	}
-	if unknownOutcome(err) {
-		return fmt.Errorf("append records: %w: %w", store.ErrUnknownOutcome, s.classify(err))
-	}
-	return fmt.Errorf("append records: %w", s.classify(err))
-}
-
-// Heartbeat writes the replica's row on the primary and returns the revision
-// that the very statement saw. A standby cannot write, so it cannot answer.
-func (s *Store) Heartbeat(ctx context.Context, r store.Replica) (store.Beat, error) {
-	const text = `INSERT INTO replicas (id, version, started_at, seen_at, applied) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (id) DO UPDATE SET version = excluded.version, started_at = excluded.started_at, seen_at = excluded.seen_at, applied = excluded.applied
-		RETURNING (SELECT revision FROM policy_version), ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::bigint,
-			(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
-	ctx, cancel := context.WithTimeout(ctx, hotTimeout)
-	defer cancel()
-	var b store.Beat
-	var now int64
-	err := s.heartbeat.pool().QueryRow(ctx, text, r.ID, r.Version, r.StartedAt.UnixMicro(), r.SeenAt.UnixMicro(), int64(r.Applied)).Scan(&b.Revision, &b.Timeline, &now)
-	if err != nil {
-		return store.Beat{}, fmt.Errorf("heartbeat: %w", s.classify(err))
-	}
-	s.succeeded()
-	b.Now = time.UnixMicro(now).UTC()
-	return b, nil
-}
-
-// Wait returns at the next notification. It keeps one connection of its own,
-// and makes a new one after a failure.
-func (s *Store) Wait(ctx context.Context) error {
-	s.listenMu.Lock()
-	defer s.listenMu.Unlock()
-	if s.listener == nil {
-		conn, err := pgx.ConnectConfig(ctx, s.admin.config.ConnConfig.Copy())
-		if err != nil {
-			return s.classify(err)
-		}
-		if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
-			return errors.Join(s.classify(err), conn.Close(context.WithoutCancel(ctx)))
-		}
-		s.listener = conn
-	}
-	if _, err := s.listener.WaitForNotification(ctx); err != nil {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-		defer cancel()
-		_ = s.listener.Close(closing) // it is of no more use
-		s.listener = nil
-		return s.classify(err)
-	}
-	return nil
-}
-
-// EnsurePartitions makes the daily partitions of the record from today up to
-// that day. Only the owner may; the default partition takes what has none.
-func (s *Store) EnsurePartitions(ctx context.Context, upTo time.Time) error {
-	var now int64
-	if err := s.admin.pool().QueryRow(ctx, `SELECT (extract(epoch FROM now()) * 1000000)::bigint`).Scan(&now); err != nil {
-		return s.classify(err)
-	}
-	for day := time.UnixMicro(now).UTC().Truncate(24 * time.Hour); day.Before(upTo); day = day.Add(24 * time.Hour) {
-		name := pgx.Identifier{"records_" + day.Format("20060102")}.Sanitize()
-		text := fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF records FOR VALUES FROM (%d) TO (%d)`, name, day.UnixMicro(), day.Add(24*time.Hour).UnixMicro())
-		if _, err := s.admin.pool().Exec(ctx, text); err != nil {
-			return fmt.Errorf("partition %s: %w", name, s.classify(err))
-		}
-	}
-	return nil
+	_, err = conn.Exec(ctx, `SET ROLE `+owner)
+	return err
 }
 
 // Close closes every pool.
 func (s *Store) Close() error {
-	for _, p := range []*pool{s.heartbeat, s.audit, s.admin, s.reports} {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, p := range s.pools() {
 		if p != nil {
 			p.close()
 		}
 	}
+	s.wait.Wait()
 	s.listenMu.Lock()
 	defer s.listenMu.Unlock()
 	if s.listener != nil {
@@ -229,4 +164,13 @@ func (s *Store) Close() error {
 		return s.listener.Close(ctx)
 	}
 	return nil
+}
+
+// fence is what the store knows of who is the primary: the largest timeline that
+// any server has shown, and the one cluster that is ours.
+type fence struct {
+	timeline atomic.Int64
+	system   atomic.Int64 // 0 before the first connection
+	other    atomic.Bool  // another primary was found beside the one that answered
+	probed   atomic.Bool  // a probe is under way
 }

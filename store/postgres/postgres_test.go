@@ -9,9 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/store"
 	"github.com/cambist/cambist/store/postgres"
@@ -73,59 +70,6 @@ func TestMigrateTwice(t *testing.T) {
 	for i, want := range []int{1, 0} {
 		if applied, err := s.Migrate(context.Background()); err != nil || len(applied) < want || i == 1 && len(applied) != 0 {
 			t.Errorf("applied %v, %v", applied, err)
-		}
-	}
-}
-
-func execAs(t *testing.T, conn *pgx.Conn, role, text string) error {
-	t.Helper()
-	ctx := context.Background()
-	if _, err := conn.Exec(ctx, "SET ROLE "+role); err != nil {
-		t.Fatal(err)
-	}
-	_, err := conn.Exec(ctx, text)
-	return err
-}
-
-// Threat G14: what a role is not for is refused by the database itself.
-func TestRoles(t *testing.T) {
-	t.Parallel()
-	dsn := pgtest.NewMigrated(t, "store", migrate)
-	s := open(t, postgres.Config{DSN: dsn, AllowNoFsync: true})
-	if err := s.AppendRecords(context.Background(), []store.RecordRow{record(1)}); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(context.Background(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	may := map[string]string{
-		"cambist_issue": "INSERT INTO replicas VALUES ('x', 'v', 0, 0, 0)",
-		"cambist_admin": "UPDATE policy_version SET revision = revision",
-		"cambist_keys":  "INSERT INTO keys VALUES ('k', 'sign', 'ES256', 'pending', 1, NULL, '\\x00', 0, 0, 0, 0)",
-	}
-	for role, text := range may {
-		if err := execAs(t, conn, role, text); err != nil {
-			t.Errorf("%s may not %s: %v", role, text, err)
-		}
-	}
-	never := []string{"UPDATE records SET body = ''", "DELETE FROM records", "TRUNCATE records", "DROP TABLE records", "UPDATE policy_changes SET body = '{}'", "DELETE FROM policy_changes"}
-	others := map[string][]string{
-		"cambist_issue": append(never, "UPDATE policy_version SET revision = 9", "INSERT INTO policy_objects VALUES ('mapping', 'x', 's', '{}', 1)", "UPDATE keys SET state = 'gone'"),
-		"cambist_admin": append(never, "UPDATE keys SET state = 'gone'", "DELETE FROM replicas"),
-		"cambist_keys":  append(never, "DELETE FROM policy_objects", "INSERT INTO records SELECT * FROM records"),
-		"postgres":      {"UPDATE records SET body = ''", "DELETE FROM records", "UPDATE policy_changes SET body = '{}'"},
-	}
-	if _, err := s.Write(context.Background(), store.Write{Base: 0, Author: "a", Changes: []broker.Object{{Kind: broker.KindMapping, Name: "s/x", Set: "s", Body: []byte("{}")}}}); err != nil {
-		t.Fatal(err)
-	}
-	for role, list := range others {
-		for _, text := range list {
-			var pg *pgconn.PgError
-			if err := execAs(t, conn, role, text); !errors.As(err, &pg) || pg.Code != "42501" {
-				t.Errorf("%s: %s: %v", role, text, err)
-			}
 		}
 	}
 }

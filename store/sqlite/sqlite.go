@@ -44,6 +44,9 @@ type Store struct {
 	change chan struct{} // closed when the policy moves
 }
 
+// heartbeatTimeout is how long a heartbeat waits for the one writer.
+const heartbeatTimeout = 1500 * time.Millisecond
+
 // leastVersion is the first SQLite without the WAL-reset race of early 2026.
 const leastVersion = "3.51.3"
 
@@ -58,7 +61,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s.Writer = func() *sql.DB { return s.writer }
 	s.Reader = func() *sql.DB { return s.readers }
 	s.Report = s.Reader
-	s.Classify = classify
+	s.Limit = time.Minute
+	s.Classify, s.Refused = classify, refused
 	s.Committed = s.announce
 	if err := s.open(ctx, c); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", c.Path, err), s.Close())
@@ -155,6 +159,8 @@ func (s *Store) Heartbeat(ctx context.Context, r store.Replica) (store.Beat, err
 	const upsert = `INSERT INTO replicas (id, version, started_at, seen_at, applied) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (id) DO UPDATE SET version = excluded.version, started_at = excluded.started_at, seen_at = excluded.seen_at, applied = excluded.applied
 		RETURNING (SELECT revision FROM policy_version), CAST(unixepoch('subsec') * 1000000 AS integer)`
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+	defer cancel()
 	var b store.Beat
 	var now int64
 	err := s.writer.QueryRowContext(ctx, upsert, r.ID, r.Version, r.StartedAt.UnixMicro(), r.SeenAt.UnixMicro(), int64(r.Applied)).Scan(&b.Revision, &now)
@@ -219,10 +225,21 @@ func classify(err error) error {
 			return &broker.Error{Code: broker.CodeConflict, Public: "it exists already", Err: err}
 		}
 		return &broker.Error{Code: broker.CodeInvalidRequest, Public: "the store does not accept the value", Err: err}
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
+	case sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
 		return broker.Unavailable("", time.Second, err)
 	}
 	return err
+}
+
+// refused reports whether a commit was answered with a no: another held the file,
+// or a constraint did not hold. After an error of the disk nobody knows.
+func refused(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	code := e.Code() & 0xff
+	return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_CONSTRAINT
 }
 
 // PathOf returns the path that a sqlite:// DSN names, absolute.

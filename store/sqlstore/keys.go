@@ -10,7 +10,7 @@ import (
 
 // ListKeys returns every key, oldest first.
 func (s *Store) ListKeys(ctx context.Context) (keys []store.KeyRow, err error) {
-	err = s.read(ctx, s.Reader(), func(tx *sql.Tx) error {
+	err = s.read(ctx, s.Reader(), func(ctx context.Context, tx *sql.Tx) error {
 		keys, err = query(ctx, tx, scanKey, `SELECT id, purpose, algorithm, state, version, public, wrapped,
 			created_at, published_at, activated_at, retired_at FROM keys ORDER BY created_at, id`)
 		return err
@@ -29,7 +29,7 @@ func scanKey(rows *sql.Rows) (k store.KeyRow, err error) {
 // caller saw. The version row is locked first, so two callers cannot both see
 // the same number.
 func (s *Store) InsertKey(ctx context.Context, k store.KeyRow, expect int) error {
-	_, err := s.write(ctx, func(tx *sql.Tx) (broker.Revision, error) {
+	_, err := s.write(ctx, func(ctx context.Context, tx *sql.Tx) (broker.Revision, error) {
 		revision, err := bump(ctx, tx, store.AnyRevision)
 		if err != nil {
 			return 0, err
@@ -54,7 +54,7 @@ func (s *Store) InsertKey(ctx context.Context, k store.KeyRow, expect int) error
 
 // UpdateKey stores the next version of a key.
 func (s *Store) UpdateKey(ctx context.Context, k store.KeyRow) error {
-	_, err := s.write(ctx, func(tx *sql.Tx) (broker.Revision, error) {
+	_, err := s.write(ctx, func(ctx context.Context, tx *sql.Tx) (broker.Revision, error) {
 		revision, err := bump(ctx, tx, store.AnyRevision)
 		if err != nil {
 			return 0, err

@@ -3,6 +3,8 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cambist/cambist/broker"
@@ -11,7 +13,7 @@ import (
 
 // Load returns what is in force, in one snapshot.
 func (s *Store) Load(ctx context.Context) (objects []broker.Object, at broker.Revision, err error) {
-	err = s.read(ctx, s.Reader(), func(tx *sql.Tx) error {
+	err = s.read(ctx, s.Reader(), func(ctx context.Context, tx *sql.Tx) error {
 		if at, err = current(ctx, tx); err != nil {
 			return err
 		}
@@ -26,7 +28,7 @@ func (s *Store) Changes(ctx context.Context, after broker.Revision) (objects []b
 	const text = `SELECT c.kind, c.name, c.set_name, c.body, c.deleted, c.revision FROM policy_changes c
 		WHERE c.revision > $1 AND c.revision = (SELECT max(l.revision) FROM policy_changes l WHERE l.kind = c.kind AND l.name = c.name)
 		ORDER BY c.kind, c.name`
-	err = s.read(ctx, s.Reader(), func(tx *sql.Tx) error {
+	err = s.read(ctx, s.Reader(), func(ctx context.Context, tx *sql.Tx) error {
 		if at, err = current(ctx, tx); err != nil {
 			return err
 		}
@@ -41,7 +43,7 @@ func (s *Store) LoadAt(ctx context.Context, at broker.Revision) (objects []broke
 	const text = `SELECT c.kind, c.name, c.set_name, c.body, c.deleted, c.revision FROM policy_changes c
 		WHERE c.revision = (SELECT max(l.revision) FROM policy_changes l WHERE l.kind = c.kind AND l.name = c.name AND l.revision <= $1)
 		AND NOT c.deleted ORDER BY c.kind, c.name`
-	err = s.read(ctx, s.Reader(), func(tx *sql.Tx) error {
+	err = s.read(ctx, s.Report(), func(ctx context.Context, tx *sql.Tx) error {
 		objects, err = query(ctx, tx, scanObject, text, int64(at))
 		return err
 	})
@@ -65,7 +67,7 @@ func (s *Store) Write(ctx context.Context, w store.Write) (broker.Revision, erro
 			return 0, err
 		}
 	}
-	revision, err := s.write(ctx, func(tx *sql.Tx) (broker.Revision, error) {
+	revision, err := s.write(ctx, func(ctx context.Context, tx *sql.Tx) (broker.Revision, error) {
 		revision, err := bump(ctx, tx, w.Base)
 		if err != nil {
 			return 0, err
@@ -74,8 +76,8 @@ func (s *Store) Write(ctx context.Context, w store.Write) (broker.Revision, erro
 			int64(revision), w.Author, w.Reason, micros(w.At)); err != nil {
 			return 0, err
 		}
-		for i := range w.Changes {
-			if err := writeChange(ctx, tx, revision, &w.Changes[i]); err != nil {
+		for changes := range slices.Chunk(w.Changes, chunk) {
+			if err := writeChanges(ctx, tx, revision, changes); err != nil {
 				return 0, err
 			}
 		}
@@ -93,24 +95,65 @@ func storable(o *broker.Object) error {
 	return nil
 }
 
-func writeChange(ctx context.Context, tx *sql.Tx, revision broker.Revision, o *broker.Object) error {
-	const history = `INSERT INTO policy_changes (revision, kind, name, set_name, body, deleted) VALUES ($1, $2, $3, $4, $5, $6)`
-	if _, err := tx.ExecContext(ctx, history, int64(revision), string(o.Kind), o.Name, o.Set, string(o.Body), o.Deleted); err != nil {
+// chunk is how many objects one statement writes. An import of many thousands
+// holds the version for as long as it takes, so it takes few round trips.
+const chunk = 200
+
+func writeChanges(ctx context.Context, tx *sql.Tx, revision broker.Revision, changes []broker.Object) error {
+	history := newValues(`INSERT INTO policy_changes (revision, kind, name, set_name, body, deleted) VALUES `)
+	current := newValues(`INSERT INTO policy_objects (kind, name, set_name, body, revision) VALUES `)
+	gone := newValues(`DELETE FROM policy_objects WHERE (kind, name) IN (VALUES `)
+	for i := range changes {
+		o := &changes[i]
+		history.row(int64(revision), string(o.Kind), o.Name, o.Set, string(o.Body), o.Deleted)
+		if o.Deleted {
+			gone.row(string(o.Kind), o.Name)
+		} else {
+			current.row(string(o.Kind), o.Name, o.Set, string(o.Body), int64(revision))
+		}
+	}
+	if err := history.exec(ctx, tx, ``); err != nil {
 		return err
 	}
-	if o.Deleted {
-		_, err := tx.ExecContext(ctx, `DELETE FROM policy_objects WHERE kind = $1 AND name = $2`, string(o.Kind), o.Name)
+	if err := current.exec(ctx, tx, ` ON CONFLICT (kind, name) DO UPDATE SET set_name = excluded.set_name, body = excluded.body, revision = excluded.revision`); err != nil {
 		return err
 	}
-	const upsert = `INSERT INTO policy_objects (kind, name, set_name, body, revision) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (kind, name) DO UPDATE SET set_name = excluded.set_name, body = excluded.body, revision = excluded.revision`
-	_, err := tx.ExecContext(ctx, upsert, string(o.Kind), o.Name, o.Set, string(o.Body), int64(revision))
+	return gone.exec(ctx, tx, `)`)
+}
+
+// values is a statement over a list of rows.
+type values struct {
+	text []byte
+	args []any
+}
+
+func newValues(text string) *values { return &values{text: []byte(text)} }
+
+func (v *values) row(args ...any) {
+	if len(v.args) > 0 {
+		v.text = append(v.text, ',')
+	}
+	mark := byte('(')
+	for _, arg := range args {
+		v.args = append(v.args, arg)
+		v.text = strconv.AppendInt(append(v.text, mark, '$'), int64(len(v.args)), 10)
+		mark = ','
+	}
+	v.text = append(v.text, ')')
+}
+
+// exec runs the statement, if there is any row for it.
+func (v *values) exec(ctx context.Context, tx *sql.Tx, tail string) error {
+	if len(v.args) == 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, string(v.text)+tail, v.args...)
 	return err
 }
 
 // Revisions returns the history, newest first.
 func (s *Store) Revisions(ctx context.Context, before broker.Revision, limit int) (list []store.RevisionInfo, err error) {
-	err = s.read(ctx, s.Reader(), func(tx *sql.Tx) error {
+	err = s.read(ctx, s.Report(), func(ctx context.Context, tx *sql.Tx) error {
 		list, err = query(ctx, tx, func(rows *sql.Rows) (r store.RevisionInfo, err error) {
 			var at int64
 			err = rows.Scan(&r.Revision, &r.Author, &r.Reason, &at)

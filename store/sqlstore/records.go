@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -71,7 +72,13 @@ func (s *Store) ListRecords(ctx context.Context, f store.RecordFilter) ([]store.
 
 // LastRecord returns where the chain of a replica ends.
 func (s *Store) LastRecord(ctx context.Context, replica string) (store.RecordRow, error) {
-	rows, err := s.records(ctx, `WHERE replica = $1 ORDER BY segment DESC, seq DESC LIMIT 1`, replica)
+	return s.LastRecordSince(ctx, replica, time.UnixMicro(math.MinInt64))
+}
+
+// LastRecordSince returns the same among the rows since then, CodeNotFound if there
+// are none.
+func (s *Store) LastRecordSince(ctx context.Context, replica string, since time.Time) (store.RecordRow, error) {
+	rows, err := s.records(ctx, `WHERE replica = $1 AND at >= $2 ORDER BY segment DESC, seq DESC LIMIT 1`, replica, since.UnixMicro())
 	if err == nil && len(rows) == 0 {
 		err = sql.ErrNoRows
 	}
@@ -82,7 +89,7 @@ func (s *Store) LastRecord(ctx context.Context, replica string) (store.RecordRow
 }
 
 func (s *Store) records(ctx context.Context, clause string, args ...any) (rows []store.RecordRow, err error) {
-	err = s.read(ctx, s.Report(), func(tx *sql.Tx) error {
+	err = s.read(ctx, s.Report(), func(ctx context.Context, tx *sql.Tx) error {
 		rows, err = query(ctx, tx, scanRecord, `SELECT `+recordColumns+` FROM records `+clause, args...)
 		return err
 	})
@@ -92,13 +99,19 @@ func (s *Store) records(ctx context.Context, clause string, args ...any) (rows [
 func scanRecord(rows *sql.Rows) (r store.RecordRow, err error) {
 	var at int64
 	err = rows.Scan(&at, &r.Replica, &r.Segment, &r.Seq, &r.ID, &r.Workload, &r.Resource, &r.Outcome, &r.Body, &r.Facts, &r.Prev, &r.Hash)
-	r.At = fromMicros(at)
+	r.At = time.UnixMicro(at).UTC()
 	return r, err
 }
 
 // AppendRecords commits rows in one transaction, one statement a row. The room
 // of a database that can do better does.
 func (s *Store) AppendRecords(ctx context.Context, rows []store.RecordRow) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
+	return operation("append records", s.appendRecords(ctx, rows))
+}
+
+func (s *Store) appendRecords(ctx context.Context, rows []store.RecordRow) error {
 	tx, err := s.Writer().BeginTx(ctx, nil)
 	if err != nil {
 		return s.Classify(err)
@@ -111,12 +124,9 @@ func (s *Store) AppendRecords(ctx context.Context, rows []store.RecordRow) error
 	defer func() { _ = insert.Close() }()
 	for i := range rows {
 		r := &rows[i]
-		if _, err := insert.ExecContext(ctx, micros(r.At), r.Replica, r.Segment, r.Seq, r.ID, r.Workload, r.Resource, r.Outcome, r.Body, r.Facts, r.Prev, r.Hash); err != nil {
+		if _, err := insert.ExecContext(ctx, r.At.UnixMicro(), r.Replica, r.Segment, r.Seq, r.ID, r.Workload, r.Resource, r.Outcome, r.Body, r.Facts, r.Prev, r.Hash); err != nil {
 			return s.Classify(err)
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("%w: %w", store.ErrUnknownOutcome, s.Classify(err))
-	}
-	return nil
+	return s.commit(tx)
 }

@@ -11,7 +11,7 @@ import (
 
 // ListReplicas returns every replica, by ID.
 func (s *Store) ListReplicas(ctx context.Context) (list []store.Replica, err error) {
-	err = s.read(ctx, s.Report(), func(tx *sql.Tx) error {
+	err = s.read(ctx, s.Report(), func(ctx context.Context, tx *sql.Tx) error {
 		list, err = query(ctx, tx, func(rows *sql.Rows) (r store.Replica, err error) {
 			var started, seen int64
 			err = rows.Scan(&r.ID, &r.Version, &started, &seen, &r.Applied)
@@ -25,12 +25,16 @@ func (s *Store) ListReplicas(ctx context.Context) (list []store.Replica, err err
 
 // RemoveReplica deletes the row of a replica.
 func (s *Store) RemoveReplica(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
 	_, err := s.Writer().ExecContext(ctx, `DELETE FROM replicas WHERE id = $1`, id)
 	return operation("remove replica", s.Classify(err))
 }
 
 // Stamp returns the mark of the store.
 func (s *Store) Stamp(ctx context.Context) (stamp string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
 	err = s.Writer().QueryRowContext(ctx, `SELECT stamp FROM store_stamp`).Scan(&stamp)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
@@ -40,6 +44,8 @@ func (s *Store) Stamp(ctx context.Context) (stamp string, err error) {
 
 // SetStamp marks the store, once.
 func (s *Store) SetStamp(ctx context.Context, stamp string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
 	if _, err := s.Writer().ExecContext(ctx, `INSERT INTO store_stamp (stamp) VALUES ($1) ON CONFLICT (only_row) DO NOTHING`, stamp); err != nil {
 		return operation("set stamp", s.Classify(err))
 	}

@@ -8,15 +8,21 @@ import (
 	"time"
 
 	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/store"
 )
 
 // Store implements the roles of package store over the handles of a room.
 type Store struct {
 	Writer func() *sql.DB // policy and keys, written
-	Reader func() *sql.DB // policy and keys, read
-	Report func() *sql.DB // the record, read
+	Reader func() *sql.DB // policy and keys as they are in force: what a replica follows
+	Report func() *sql.DB // history, replicas and the record, read
+	// Limit bounds every operation, also on a database that answers nothing.
+	Limit time.Duration
 	// Classify turns an error of the driver into a *broker.Error.
 	Classify func(error) error
+	// Refused reports whether the database answered a commit with a no. Any other
+	// error of a commit leaves its outcome unknown.
+	Refused func(error) bool
 	// Changed is run inside a transaction that moved the revision, for a
 	// notification that must be sent with the commit. May be nil.
 	Changed func(ctx context.Context, tx *sql.Tx, revision broker.Revision) error
@@ -26,14 +32,17 @@ type Store struct {
 	Snapshot *sql.TxOptions
 }
 
-// write runs f in one transaction; any error rolls back all of it.
-func (s *Store) write(ctx context.Context, f func(*sql.Tx) (broker.Revision, error)) (broker.Revision, error) {
+// write runs f in one transaction; any error rolls back all of it, except one of
+// the commit itself: then store.ErrUnknownOutcome.
+func (s *Store) write(ctx context.Context, f func(context.Context, *sql.Tx) (broker.Revision, error)) (broker.Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
 	tx, err := s.Writer().BeginTx(ctx, nil)
 	if err != nil {
 		return 0, s.Classify(err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
-	revision, err := f(tx)
+	revision, err := f(ctx, tx)
 	if err != nil {
 		return 0, s.Classify(err)
 	}
@@ -42,23 +51,38 @@ func (s *Store) write(ctx context.Context, f func(*sql.Tx) (broker.Revision, err
 			return 0, s.Classify(err)
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return 0, s.Classify(err)
-	}
-	if s.Committed != nil {
+	err = s.commit(tx)
+	if s.Committed != nil && (err == nil || errors.Is(err, store.ErrUnknownOutcome)) {
 		s.Committed()
+	}
+	if err != nil {
+		return 0, err
 	}
 	return revision, nil
 }
 
+// commit commits. Only what the database itself refused is known not to be there.
+func (s *Store) commit(tx *sql.Tx) error {
+	err := tx.Commit()
+	switch {
+	case err == nil:
+		return nil
+	case s.Refused(err):
+		return s.Classify(err)
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnknownOutcome, s.Classify(err))
+}
+
 // read runs f in one read-only snapshot.
-func (s *Store) read(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+func (s *Store) read(ctx context.Context, db *sql.DB, f func(context.Context, *sql.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
 	tx, err := db.BeginTx(ctx, s.Snapshot)
 	if err != nil {
 		return s.Classify(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	if err := f(tx); err != nil {
+	if err := f(ctx, tx); err != nil {
 		return s.Classify(err)
 	}
 	return nil

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,9 +27,12 @@ func Run(t *testing.T, open Opener) {
 		"history":    testHistory,
 		"writers":    testWriters,
 		"records":    testRecords,
+		"end":        testLastRecord,
 		"keys":       testKeys,
 		"replicas":   testReplicas,
 		"wait":       testWait,
+		"quiet":      testWaitIsQuiet,
+		"large":      testLarge,
 		"stamp":      testStamp,
 		"bad values": testBadValues,
 		"check":      func(t *testing.T, s store.Store) { must(t, s.Check(t.Context())) },
@@ -229,6 +233,22 @@ func testRecords(t *testing.T, s store.Store) {
 	wantCode(t, err, broker.CodeNotFound)
 }
 
+// testLastRecord: the newest segment counts, wherever its rows lie in time: long
+// ago, or not long.
+func testLastRecord(t *testing.T, s store.Store) {
+	for i, ago := range []time.Duration{400 * 24 * time.Hour, 30 * 24 * time.Hour, time.Hour, 0} {
+		r := row(1, fmt.Sprint("chain-", i))
+		r.At, r.Replica, r.Segment = time.Now().Add(-ago), "r3", fmt.Sprint("s", i)
+		other := row(2, fmt.Sprint("chain-", i, "-2"))
+		other.At, other.Replica, other.Segment = r.At, "r3", r.Segment
+		must(t, s.AppendRecords(t.Context(), []store.RecordRow{other, r}))
+		last, err := s.LastRecord(t.Context(), "r3")
+		if err != nil || last.ID != other.ID {
+			t.Errorf("%v ago: last is %s, %v", ago, last.ID, err)
+		}
+	}
+}
+
 func wantPages(t *testing.T, s store.Store) {
 	t.Helper()
 	var seqs []int64
@@ -339,20 +359,50 @@ func testReplicas(t *testing.T, s store.Store) {
 	}
 }
 
-// Wait wakes for a policy write. It is a hint, so the test writes until it does.
+// Wait wakes for a policy write. It is a hint: the first call may return without
+// one, and the test writes until the hint comes.
 func testWait(t *testing.T, s store.Store) {
-	woken := make(chan error, 1)
-	go func() { woken <- s.Wait(t.Context()) }()
-	for i := broker.Revision(0); ; i++ {
+	woken := make(chan error)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			err := s.Wait(t.Context())
+			select {
+			case woken <- err:
+			case <-done:
+				return
+			}
+		}
+	}()
+	hints := 0
+	for i := broker.Revision(0); hints < 3; i++ {
 		write(t, s, i, mapping("a", fmt.Sprintf(`{"v":%d}`, i)))
 		select {
 		case err := <-woken:
 			must(t, err)
-			return
+			hints++
 		default:
 			if i > 2000 {
 				t.Fatal("nobody was woken")
 			}
+		}
+	}
+}
+
+// Without a write nobody is woken for ever: at most the hints that were under way.
+func testWaitIsQuiet(t *testing.T, s store.Store) {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	for calls := 0; ; calls++ {
+		if err := s.Wait(ctx); err != nil {
+			if ctx.Err() == nil {
+				t.Errorf("error %v", err)
+			}
+			return
+		}
+		if calls > 2 {
+			t.Fatal("woken again and again")
 		}
 	}
 }
@@ -390,4 +440,35 @@ func testBadValues(t *testing.T, s store.Store) {
 		t.Errorf("revision %d, %v", revision, err)
 	}
 	must(t, s.AppendRecords(t.Context(), []store.RecordRow{row(1, "é\u2028\x1b")}))
+}
+
+// Many objects in one write, and gone in the next: what an import does.
+func testLarge(t *testing.T, s store.Store) {
+	const n = 3000
+	changes := make([]broker.Object, n)
+	for i := range changes {
+		changes[i] = mapping(fmt.Sprintf("m%04d", i), fmt.Sprintf(`{"v":%d}`, i))
+	}
+	write(t, s, 0, changes...)
+	objects, revision, err := s.Load(t.Context())
+	must(t, err)
+	if len(objects) != n || revision != 1 || string(objects[n-1].Body) != fmt.Sprintf(`{"v":%d}`, n-1) {
+		t.Errorf("%d objects at %d", len(objects), revision)
+	}
+	for i := range changes {
+		changes[i].Body, changes[i].Deleted = nil, i%2 == 0
+		if i%2 == 1 {
+			changes[i].Body = []byte(`{"v":"again"}`)
+		}
+	}
+	write(t, s, 1, changes...)
+	objects, revision, err = s.Load(t.Context())
+	must(t, err)
+	if len(objects) != n/2 || revision != 2 || string(objects[0].Body) != `{"v":"again"}` || objects[0].Name != "s/m0001" {
+		t.Errorf("%d objects at %d", len(objects), revision)
+	}
+	deltas, _, err := s.Changes(t.Context(), 1)
+	if err != nil || len(deltas) != n {
+		t.Errorf("%d changes, %v", len(deltas), err)
+	}
 }

@@ -84,10 +84,9 @@ var helpers = []string{"tests/**", "store/storetest"}
 // by its path and lines, a function by its package, name and parameters. The list
 // gets shorter; an entry that is not needed any more fails.
 var over = map[string]int{
-	"broker/attenuate.go":    330,
-	"broker.record":          6,
-	"broker/policy.object":   5,
-	"store/postgres.newPool": 5,
+	"broker/attenuate.go":  330,
+	"broker.record":        6,
+	"broker/policy.object": 5,
 }
 
 // tables are package variables that no rule excuses, each with its reason.
