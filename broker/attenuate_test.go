@@ -247,6 +247,19 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// A mapping cannot set a claim that travels with the user: the next hop would
+// take it for what the issuer said, were it the same value or the user's first.
+func TestCarriedClaimsAreTheIssuers(t *testing.T) {
+	t.Parallel()
+	for _, value := range []broker.ClaimTemplate{{Name: "groups", Literal: "finance"}, {Name: "groups", User: "groups"}} {
+		q := question(t, "foreign", world(t))
+		q.Candidates[0].Mapping.Claims = []broker.ClaimTemplate{value}
+		if d := broker.Decide(q, nil); d.Allowed || d.Reason != broker.ReasonMappingFailed {
+			t.Errorf("%+v: %+v", value, d)
+		}
+	}
+}
+
 // Claims of a mapping that gives nothing do not reach the token, and so cannot
 // disagree either.
 func TestUnusedMappingAddsNoClaim(t *testing.T) {
@@ -267,6 +280,9 @@ func TestReservedClaims(t *testing.T) {
 		if !broker.ReservedClaim(name) {
 			t.Errorf("%q is not reserved", name)
 		}
+	}
+	if !broker.ReservedClaim("Sub") || !broker.ReservedClaim("SCOPE") {
+		t.Error("case makes a name free")
 	}
 	if broker.ReservedClaim("groups") {
 		t.Error("groups is reserved")

@@ -118,6 +118,16 @@ var checks = [...]check{
 	}},
 }
 
+// CheckReasons returns the reasons of the checks of Decide, in the order in which
+// they are made. A refusal with another reason came before Decide was asked.
+func CheckReasons() []Reason {
+	reasons := make([]Reason, len(checks))
+	for i := range checks {
+		reasons[i] = checks[i].reason
+	}
+	return reasons
+}
+
 // exchanges reports whether the grant is one that takes a subject token.
 func (g *grant) exchanges() bool {
 	return g.Request.Grant == oauth.GrantTokenExchange || g.Request.Grant == oauth.GrantJWTBearer

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -36,10 +37,11 @@ var reservedClaims = []string{
 	"jti", "may_act", "nbf", "nonce", "presenters", "rev", "scope", "scp", "sid", "status", "sub", "sub_id", "txn", "typ",
 }
 
-// ReservedClaim reports whether no mapping and no carried claim may use the
-// name (standards TX-40).
+// ReservedClaim reports whether no mapping and no carried claim may use the name
+// (standards TX-40). Case does not count: a verifier that ignores it would take
+// the one for the other, and a strict one refuses the token.
 func ReservedClaim(name string) bool {
-	_, found := slices.BinarySearch(reservedClaims, name)
+	_, found := slices.BinarySearch(reservedClaims, strings.ToLower(name))
 	return found
 }
 
@@ -48,7 +50,7 @@ func ReservedClaim(name string) bool {
 func (g *grant) mappedClaims(c *Candidate) (claims []Claim, ok bool) {
 	for i := range c.Mapping.Claims {
 		t := &c.Mapping.Claims[i]
-		if ReservedClaim(t.Name) {
+		if ReservedClaim(t.Name) || g.carries(t.Name) {
 			return nil, false
 		}
 		value, found := any(t.Literal), true
@@ -67,6 +69,12 @@ func (g *grant) mappedClaims(c *Candidate) (claims []Claim, ok bool) {
 		claims = append(claims, Claim{Name: t.Name, Value: value})
 	}
 	return claims, true
+}
+
+// carries reports whether the name is of a claim that travels with the user: a
+// mapping that set it would speak for the user's issuer at the next hop.
+func (g *grant) carries(name string) bool {
+	return g.Subject != nil && g.Subject.Issuer != nil && slices.Contains(g.Subject.Issuer.Carry, name)
 }
 
 // carried returns the user's claims that travel in our token.

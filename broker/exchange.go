@@ -29,20 +29,20 @@ type Exchanger struct {
 func (e *Exchanger) Exchange(ctx context.Context, w Workload, r ExchangeRequest) (IssuedToken, error) {
 	e.begin(&r)
 	q := &Question{Now: r.At, Workload: w, Request: r, Limits: e.Limits}
-	lease, err := e.ask(ctx, q) // 1 one view for the whole request, 2 verify subject and actor, 3 find
+	left, err := e.ask(ctx, q) // 1 one view for the whole request, 2 verify subject and actor, 3 find
 	if err != nil {
-		return IssuedToken{}, e.refuse(q, lease, AsError(err))
+		return IssuedToken{}, e.refuse(q, left, AsError(err))
 	}
 	d := Decide(q, nil) // 4 decide
 	if !d.Allowed {
-		return IssuedToken{}, e.refuse(q, lease, d.Error())
+		return IssuedToken{}, e.refuse(q, left, d.Error())
 	}
 	claims := e.claims(q, &d)
 	unsigned, err := e.Minter.Encode(claims, q.Resource.Algorithm) // 5 encode what will be signed
 	if err != nil {
-		return IssuedToken{}, e.refuse(q, lease, AsError(err))
+		return IssuedToken{}, e.refuse(q, left, AsError(err))
 	}
-	receipt, err := e.record(ctx, q, lease, &d, claims, unsigned) // 6 record it, durably
+	receipt, err := e.record(ctx, q, left, &d, claims, unsigned) // 6 record it, durably
 	if err != nil {
 		return IssuedToken{}, e.named(q, Unavailable(ReasonRecordUnavailable, retryAfter, err))
 	}
@@ -67,7 +67,7 @@ func (e *Exchanger) Exchange(ctx context.Context, w Workload, r ExchangeRequest)
 // of an authenticated workload that does not parse.
 func (e *Exchanger) Refuse(w Workload, r ExchangeRequest, cause error) error {
 	e.begin(&r)
-	return e.refuse(&Question{Now: r.At, Workload: w, Request: r}, Lease{}, AsError(cause))
+	return e.refuse(&Question{Now: r.At, Workload: w, Request: r}, 0, AsError(cause))
 }
 
 // begin fixes the one time of a request (law 7), and its id. The id holds the
@@ -83,31 +83,30 @@ func (e *Exchanger) begin(r *ExchangeRequest) {
 
 // ask fills the question: the view, the resource, the verified tokens, the
 // candidates. The lease is checked as soon as it is known how fresh the policy
-// must be.
-func (e *Exchanger) ask(ctx context.Context, q *Question) (Lease, error) {
+// must be; what is left of it is returned for the record.
+func (e *Exchanger) ask(ctx context.Context, q *Question) (left time.Duration, err error) {
 	view, lease := e.Policy.Current()
 	if view == nil {
-		return lease, Unavailable(ReasonPolicyUnavailable, retryAfter, nil)
+		return 0, Unavailable(ReasonPolicyUnavailable, retryAfter, nil)
 	}
 	q.View = view
 	term := FreshnessNormal
 	if r, ok := view.Resource(q.Request.Audience); ok {
 		q.Resource, term = r, r.Freshness
 	}
-	if lease.Left(term) <= 0 {
-		return lease, Unavailable(ReasonLeaseExpired, retryAfter, nil)
+	if left = lease.Left(term); left <= 0 {
+		return left, Unavailable(ReasonLeaseExpired, retryAfter, nil)
 	}
-	var err error
 	if q.Subject, err = e.verify(ctx, q, q.Request.Subject); err != nil {
-		return lease, err
+		return left, err
 	}
 	if q.Actor, err = e.verify(ctx, q, q.Request.Actor); err != nil {
-		return lease, err
+		return left, err
 	}
 	if q.Resource != nil {
 		q.Candidates = view.Find(nil, q.Workload.ID, q.Resource)
 	}
-	return lease, nil
+	return left, nil
 }
 
 func (e *Exchanger) verify(ctx context.Context, q *Question, t *SubjectToken) (*Subject, error) {
@@ -146,8 +145,8 @@ func (e *Exchanger) claims(q *Question, d *Decision) *Claims {
 
 // record makes the one Receipt there is, after the ledger said that the record
 // is durable.
-func (e *Exchanger) record(ctx context.Context, q *Question, l Lease, d *Decision, c *Claims, u Unsigned) (Receipt, error) {
-	r := e.newRecord(q, l)
+func (e *Exchanger) record(ctx context.Context, q *Question, left time.Duration, d *Decision, c *Claims, u Unsigned) (Receipt, error) {
+	r := e.newRecord(q, left)
 	r.Allowed, r.Mappings, r.Claims, r.Unsigned = true, d.Mappings, c, u
 	at, err := e.Ledger.Append(ctx, r)
 	if err != nil {
@@ -157,8 +156,8 @@ func (e *Exchanger) record(ctx context.Context, q *Question, l Lease, d *Decisio
 }
 
 // refuse queues the record of a refusal and returns it with the record's id.
-func (e *Exchanger) refuse(q *Question, l Lease, refusal *Error) error {
-	r := e.newRecord(q, l)
+func (e *Exchanger) refuse(q *Question, left time.Duration, refusal *Error) error {
+	r := e.newRecord(q, left)
 	r.Code, r.Reason = refusal.Code, refusal.Reason
 	if refusal.Err != nil {
 		r.Detail = refusal.Err.Error()
@@ -183,7 +182,7 @@ func (e *Exchanger) named(q *Question, refusal *Error) error {
 	return &named
 }
 
-func (e *Exchanger) newRecord(q *Question, l Lease) *Record {
+func (e *Exchanger) newRecord(q *Question, left time.Duration) *Record {
 	r := &Record{
 		ID: q.Request.Origin.RequestID, Type: RecordExchange, At: q.Now, Workload: q.Workload, Request: q.Request,
 		Subject: q.Subject, Actor: q.Actor, Facts: q.facts(),
@@ -193,7 +192,7 @@ func (e *Exchanger) newRecord(q *Question, l Lease) *Record {
 	}
 	if q.Resource != nil {
 		r.Resource = q.Resource.Name
-		r.LeaseMS = l.Left(q.Resource.Freshness).Milliseconds()
+		r.LeaseMS = left.Milliseconds()
 	}
 	return r
 }
@@ -259,13 +258,18 @@ func (e *Exchanger) confirm(q *Question, d *Decision) *Error {
 }
 
 // trusted returns the subject as the view sees it: with its issuer as it is
-// there, or with none, which refuses.
+// there, or with none, which refuses. An issuer of another name is another: its
+// users have other names too.
 func trusted(v View, s *Subject) *Subject {
 	if s == nil || s.Issuer == nil {
 		return s
 	}
 	again := *s
-	again.Issuer, _ = v.Issuer(s.Issuer.URL)
+	if i, ok := v.Issuer(s.Issuer.URL); ok && i.Name == s.Issuer.Name {
+		again.Issuer = i
+	} else {
+		again.Issuer = nil
+	}
 	return &again
 }
 

@@ -199,6 +199,7 @@ func TestPolicyMovesWhileSigning(t *testing.T) {
 		"scope gone":         {func(v *view) { v.rules[0].mapping.Scopes = scopes(t, "orders.read") }, broker.ReasonScopeNotGranted},
 		"subject blocked":    {func(v *view) { v.blocks = []broker.Block{{Target: broker.BlockSubject, ID: "corp:alice"}} }, broker.ReasonBlocked},
 		"issuer gone":        {func(v *view) { v.issuers = nil }, broker.ReasonSubjectUnknown},
+		"issuer renamed":     {func(v *view) { v.issuers[0].Name = "other"; v.rules[0].mapping.For = "other" }, broker.ReasonSubjectUnknown},
 		"issuer quarantined": {func(v *view) { v.issuers[0].Quarantined = true }, broker.ReasonSubjectUnknown},
 		"resource gone":      {func(v *view) { v.resources = v.resources[1:] }, broker.ReasonResourceUnknown},
 		"shorter life":       {func(v *view) { v.rules[0].mapping.TTL = time.Minute }, broker.ReasonPolicyMoved},

@@ -26,16 +26,17 @@ func (e *Exchanger) Reach(_ context.Context, w Workload, r ExchangeRequest) ([]R
 	e.begin(&r)
 	q := &Question{Now: r.At, Workload: w, Request: r}
 	view, lease := e.Policy.Current()
-	if view == nil || lease.Left(FreshnessNormal) <= 0 {
-		return nil, e.refuse(q, lease, Unavailable(ReasonLeaseExpired, retryAfter, nil))
+	left := lease.Left(FreshnessNormal)
+	if view == nil || left <= 0 {
+		return nil, e.refuse(q, left, Unavailable(ReasonLeaseExpired, retryAfter, nil))
 	}
 	q.View = view
 	g := grant{Question: q, Resource: &Resource{}}
 	if !q.Now.Before(w.NotAfter) || w.Proof == ProofNone || g.blocked() {
-		return nil, e.refuse(q, lease, Errorf(CodeInvalidClient, ReasonBlocked, "the caller is not authenticated"))
+		return nil, e.refuse(q, left, Errorf(CodeInvalidClient, ReasonBlocked, "the caller is not authenticated"))
 	}
 	found := reachable(q, view.Find(nil, w.ID, nil))
-	record := e.newRecord(q, lease)
+	record := e.newRecord(q, left)
 	record.Type, record.Allowed = RecordSelf, true
 	e.Ledger.Note(record)
 	return found, nil
