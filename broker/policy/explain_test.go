@@ -213,9 +213,6 @@ func TestExplainTextGolden(t *testing.T) {
 	e := s.Explain(q)
 	want := `refused: spiffe://prod.example/ns/shop/sa/web asked "orders.write" for https://orders.prod.example
   because a mapping fits, but something in it fails (mapping_failed)
-  also: denies leave nothing of what is granted (denied)
-  also: a scope that was asked for is not granted, or denied (scope_not_granted)
-  also: no scope was asked for, and no default scope is granted (scope_no_default)
 
 mappings, nearest first:
   allow shop/web-orders: condition_false
@@ -227,5 +224,20 @@ mappings, nearest first:
 `
 	if got := e.Text(); got != want {
 		t.Errorf("reads\n%s\nwant\n%s", got, want)
+	}
+}
+
+// An explanation names what is wrong by itself, and not what only follows from
+// it: an expired caller with a wrong client_id hears of both, and of no lifetime.
+func TestExplainLeavesOutWhatFollows(t *testing.T) {
+	t.Parallel()
+	s := design(t)
+	q := ask(t, s, "bi/reports", "https://ledger.prod.example", nil, "ledger.read")
+	q.Workload.NotAfter = q.Now.Add(-time.Minute)
+	q.Request.ClientID = "spiffe://prod.example/ns/bi/sa/close"
+	e := s.Explain(q)
+	text := e.Text()
+	if !strings.Contains(text, "workload_expired") || !strings.Contains(text, "also: client_id names another") || strings.Contains(text, "lifetime_exhausted") {
+		t.Errorf("%s", text)
 	}
 }

@@ -192,6 +192,9 @@ func (e *exporter) short(names []string) []string {
 func textNode(text string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(text)
+	if n.Style == yaml.LiteralStyle && strings.TrimLeft(text, " \t\n") != text {
+		n.Style = yaml.DoubleQuotedStyle // the encoder's block would begin with white space, which nobody can read back
+	}
 	return n
 }
 

@@ -95,6 +95,9 @@ func (l *linter) rule(r *rule) {
 		if user := m.Claims[i].User; user != "" && (issuer == nil || !declares(issuer, user)) {
 			f.add("claim-unknown", "claims", "declare it under claims of the issuer", "claim %q of the user is not declared", user)
 		}
+		if name := m.Claims[i].Name; issuer != nil && slices.Contains(issuer.Carry, name) {
+			f.add("claim-carried", "claims", "choose another name", "claim %q travels with the user of issuer %q; a rule that set it would speak for the issuer", name, issuer.Name)
+		}
 	}
 	if o := l.s.opts; o.Now != nil && !m.Until.IsZero() && !o.Now().Before(m.Until) {
 		f.warn("rule-over", "until", "delete it", "it ended at %s", timeText(m.Until))

@@ -93,6 +93,7 @@ func TestFindings(t *testing.T) {
 		"reserved claim":              {allow(", claims: {act: x}"), "claim-reserved"},
 		"claim from nowhere":          {allow(", claims: {team: '{ns}'}"), "claim-value"},
 		"computed claim":              {allow(", claims: {team: 'a-{ns}'}"), "claim-value"},
+		"carried claim":               {allow(", for: corp, claims: {groups: x}"), "claim-carried"},
 		"undeclared claim":            {allow(", for: corp, claims: {x: '{user.nothing}'}"), "claim-unknown"},
 		"claim of a user without for": {allow(", claims: {x: '{user.email}'}"), "claim-unknown"},
 		"bad ttl":                     {allow(", ttl: soon"), "mapping-ttl"},

@@ -96,8 +96,8 @@ func (e *Explanation) Text() string {
 	if !d.Allowed {
 		fmt.Fprintf(&b, "  because %s (%s)\n", reasonText(d.Reason), d.Reason)
 	}
-	for _, c := range e.Checks { // later checks often fail for the same cause
-		if !c.Held && c.Reason != d.Reason {
+	for _, c := range e.Checks {
+		if !c.Held && c.Reason != d.Reason && !follows(c.Reason, d.Reason) {
 			fmt.Fprintf(&b, "  also: %s (%s)\n", reasonText(c.Reason), c.Reason)
 		}
 	}
@@ -121,6 +121,25 @@ func (e *Explanation) Text() string {
 		fmt.Fprintf(&b, "\nthis would allow it:\n%s", e.Change)
 	}
 	return b.String()
+}
+
+// follows reports whether a check fails for no other cause than that an earlier
+// one failed: to say so as well would hide what else is wrong.
+func follows(r, first broker.Reason) bool {
+	granted := []broker.Reason{
+		broker.ReasonMappingNone, broker.ReasonMappingFailed, broker.ReasonDenied, broker.ReasonScopeNotGranted, broker.ReasonScopeNoDefault,
+	}
+	switch first {
+	case broker.ReasonResourceUnknown, broker.ReasonResourceQuarantined:
+		return slices.Contains(append(granted, broker.ReasonProofNotAccepted, broker.ReasonBindingUnproven, broker.ReasonScopeUnknown,
+			broker.ReasonSubjectExpiring, broker.ReasonLifetimeExhausted), r)
+	case broker.ReasonSubjectMissing, broker.ReasonSubjectUnexpected, broker.ReasonSubjectUnknown, broker.ReasonSubjectNotShown, broker.ReasonSubjectNotHeld,
+		broker.ReasonMappingNone, broker.ReasonMappingFailed, broker.ReasonDenied, broker.ReasonScopeUnknown, broker.ReasonScopeNotGranted:
+		return slices.Contains(granted, r)
+	case broker.ReasonWorkloadExpired, broker.ReasonSubjectExpired, broker.ReasonActorExpired, broker.ReasonSubjectExpiring:
+		return r == broker.ReasonSubjectExpiring || r == broker.ReasonLifetimeExhausted
+	}
+	return false
 }
 
 // reasonText says in plain words what it means that a check did not hold.
