@@ -49,9 +49,7 @@ func (a *api) self(w *web.Response, r *http.Request) error {
 	if err != nil || len(query) > 1 || len(query) == 1 && len(query["after"]) != 1 {
 		return a.Exchanger.Refuse(workload, received(w, r), invalid("the only parameter is after, the name that a page gives as next"))
 	}
-	ctx, cancel := web.Deadline(r)
-	defer cancel()
-	found, err := a.Exchanger.Reach(ctx, workload, received(w, r))
+	found, err := a.Exchanger.Reach(r.Context(), workload, received(w, r))
 	if err != nil {
 		return err
 	}

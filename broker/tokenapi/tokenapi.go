@@ -130,9 +130,7 @@ func (a *api) token(w *web.Response, r *http.Request) error {
 	if err != nil {
 		return a.Exchanger.Refuse(workload, request, err)
 	}
-	ctx, cancel := web.Deadline(r)
-	defer cancel()
-	token, err := a.Exchanger.Exchange(ctx, workload, request)
+	token, err := a.Exchanger.Exchange(r.Context(), workload, request)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -22,11 +21,10 @@ type Config struct {
 	Observe func(listener, route string, status int, took time.Duration)
 }
 
-// Times of threats 3.0.
-const (
-	requestTime = 2 * time.Second
-	queueTime   = 100 * time.Millisecond
-)
+// queueTime is how long a request may wait for a slot. What a handler then does
+// is bounded where it waits: by the recorder, by the keys of an issuer. Its
+// context is that of the connection, so a client that goes away ends its work.
+const queueTime = 100 * time.Millisecond
 
 // Edge is one listener's way from HTTP to handlers and back.
 type Edge struct {
@@ -94,7 +92,7 @@ func (e *Edge) NotFound() http.Handler {
 	})
 }
 
-// limited runs the handler in one of the slots, under the deadline of a request.
+// limited runs the handler in one of the slots.
 func (e *Edge) limited(w *Response, r *http.Request, h Handler) error {
 	select {
 	case e.slots <- struct{}{}:
@@ -111,12 +109,6 @@ func (e *Edge) limited(w *Response, r *http.Request, h Handler) error {
 	}
 	defer func() { <-e.slots }()
 	return h(w, r)
-}
-
-// Deadline returns the context under which a request may still be worked on: it
-// is that of the connection, so a client that goes away ends its work.
-func Deadline(r *http.Request) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(r.Context(), requestTime)
 }
 
 // finish writes the log line, and answers for a handler that panicked: the

@@ -5,13 +5,20 @@
 package idp
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -48,6 +55,65 @@ func New(url string, now func() time.Time) (*Issuer, error) {
 	return i, i.Rotate()
 }
 
+// Open returns an issuer whose first key is kept in a file, which is made the
+// first time: several programs that open it make tokens that all of them verify.
+func Open(path, url string, now func() time.Time) (*Issuer, error) {
+	i := &Issuer{url: url, now: now}
+	private, err := readKey(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if private, err = makeKey(path); errors.Is(err, fs.ErrExist) {
+			private, err = readKey(path) // another program was faster
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("issuer key: %w", err)
+	}
+	return i, i.add(private)
+}
+
+func readKey(path string) (crypto.Signer, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the developer names the path
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		return nil, fmt.Errorf("%s is not PEM", path)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	private, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s is not an EC key", path)
+	}
+	return private, nil
+}
+
+// makeKey writes a new key under a name of its own first, so that no reader
+// meets half of it.
+func makeKey(path string) (crypto.Signer, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".idp-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(file.Name()) //nolint:errcheck // it is gone already when it was linked in vain
+	err = pem.Encode(file, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	return private, os.Link(file.Name(), path) // fails if it is there
+}
+
 // URL returns the iss of its tokens.
 func (i *Issuer) URL() string { return i.url }
 
@@ -57,6 +123,10 @@ func (i *Issuer) Rotate() error {
 	if err != nil {
 		return fmt.Errorf("make key: %w", err)
 	}
+	return i.add(private)
+}
+
+func (i *Issuer) add(private crypto.Signer) error {
 	id, err := jws.Thumbprint(private.Public())
 	if err != nil {
 		return fmt.Errorf("make key: %w", err)

@@ -2,6 +2,9 @@ package idp_test
 
 import (
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,5 +61,42 @@ func TestElsewhere(t *testing.T) {
 	}
 	if _, err := issuer.Token(idp.IDToken, "mallory", "cambist", time.Minute); err == nil {
 		t.Error("a token for somebody who does not exist")
+	}
+}
+
+// Programs that open one issuer, at once or later, have one key.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "idp-key.pem")
+	sets := make([]string, 8)
+	var wg sync.WaitGroup
+	for k := range sets {
+		wg.Go(func() {
+			issuer, err := idp.Open(path, "https://idp.example", time.Now)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			set, err := issuer.JWKS()
+			if err != nil {
+				t.Error(err)
+			}
+			sets[k] = string(set)
+		})
+	}
+	wg.Wait()
+	for _, set := range sets {
+		if set != sets[0] || set == "" {
+			t.Errorf("%q is not %q", set, sets[0])
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+	if err := os.WriteFile(path, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := idp.Open(path, "https://idp.example", time.Now); err == nil {
+		t.Error("a broken key was opened")
 	}
 }
