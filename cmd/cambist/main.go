@@ -36,8 +36,22 @@ var version string
 // cli is the grammar. Verbs stand in three groups, in the order in which people
 // meet them.
 type cli struct {
+	Config kong.ConfigFlag `help:"YAML file with settings, by the same names as the flags of serve." placeholder:"PATH" type:"path" env:"CAMBIST_CONFIG"`
+
+	Dev     devCmd     `cmd:"" group:"try" help:"Make certificates and tokens for trying things out on one machine."`
 	Version versionCmd `cmd:"" group:"try" help:"Print the version and what it was built with."`
-	Lint    lintCmd    `cmd:"" group:"policy" help:"Check policy files without a server."`
+
+	Lint   lintCmd   `cmd:"" group:"policy" help:"Check policy files without a server."`
+	Apply  applyCmd  `cmd:"" group:"policy" help:"Write policy files to a store, past the admin API (break-glass; recorded)."`
+	Export exportCmd `cmd:"" group:"policy" help:"Print the policy of a store as files."`
+	Why    whyCmd    `cmd:"" group:"policy" help:"Explain a recorded decision: what matched, what did not, what would allow it."`
+
+	Serve    serveCmd    `cmd:"" group:"run" help:"Run the server."`
+	Migrate  migrateCmd  `cmd:"" group:"run" help:"Create or upgrade the schema of a store."`
+	Validate validateCmd `cmd:"" group:"run" help:"Check the settings of serve and print them with where each came from."`
+	Block    blockCmd    `cmd:"" group:"run" help:"Stop a workload, subject, issuer, key, mapping or token at once (break-glass; recorded)."`
+	Unblock  unblockCmd  `cmd:"" group:"run" help:"Lift a block."`
+	Records  recordsCmd  `cmd:"" group:"run" help:"Read the record of decisions."`
 }
 
 // app is what every verb gets: where to write, and the context that ends with
@@ -76,10 +90,13 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var grammar cli
 	exited := -1
+	file := &settingsFile{}
 	parser, err := kong.New(&grammar,
 		kong.Name("cambist"),
 		kong.Description("Tokens for workloads: proof of identity in, short-lived narrow OAuth token out."),
 		kong.DefaultEnvars("CAMBIST"),
+		kong.Configuration(file.load),
+		kong.Vars{"hostname": hostname(), "ca": devFolder(), "domain": devDomain},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
@@ -94,12 +111,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if exited >= 0 {
 		return exited // --help has printed what was asked for
 	}
+	if err == nil {
+		err = file.unknown(parser.Model)
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "cambist: %v (try: cambist --help)\n", err)
 		return exitLocal
 	}
+	file.parsed = parsed
 	a := &app{ctx: ctx, stdout: &output{Writer: stdout}, stderr: stderr}
-	err = parsed.Run(a)
+	err = parsed.Run(a, file)
 	if err == nil && a.stdout.err != nil {
 		err = fmt.Errorf("write the answer: %w", a.stdout.err)
 	}
@@ -109,10 +130,32 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
 // exitError is an error that has been printed already, with its exit code.
 type exitError struct{ code int }
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// remoteError is an error of something that is not this process.
+type remoteError struct{ err error }
+
+func (e remoteError) Error() string { return e.err.Error() }
+func (e remoteError) Unwrap() error { return e.err }
+
+// remote marks err as remote; nil stays nil.
+func remote(err error) error {
+	if err == nil {
+		return nil
+	}
+	return remoteError{err}
+}
 
 // fail prints an error and returns its exit code. What a store or a server says
 // is remote, everything else is local.
@@ -122,8 +165,9 @@ func fail(stderr io.Writer, err error) int {
 		return done.code
 	}
 	fmt.Fprintf(stderr, "cambist: %v\n", err)
+	var far remoteError
 	var coded *broker.Error
-	if errors.As(err, &coded) {
+	if errors.As(err, &far) || errors.As(err, &coded) {
 		return exitRemote
 	}
 	return exitLocal

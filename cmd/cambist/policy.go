@@ -2,16 +2,19 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cambist/cambist/broker/plan"
 	"github.com/cambist/cambist/broker/policy"
+	"github.com/cambist/cambist/broker/server"
 )
 
 // policyFlags are what policy must know of the server that it is for.
@@ -131,9 +134,109 @@ func (c *lintCmd) Run(a *app) error {
 	return nil
 }
 
+// offlineFlags open a store past the admin API.
+type offlineFlags struct {
+	Store   string `required:"" help:"Where policy and records live: postgres://… or sqlite:///path." placeholder:"DSN"`
+	KekFile string `name:"keys-kek-file" help:"Key-encryption key; needed to record what is written, and to explain by facts that were sealed." placeholder:"PATH"`
+	policyFlags
+}
+
+// with opens the store, works on it and closes it.
+func (f *offlineFlags) with(a *app, work func(*server.Offline) error) error {
+	offline, err := server.OpenOffline(a.ctx, server.OfflineConfig{DSN: f.Store, KEKFile: f.KekFile, Policy: f.options(), Operator: operator()})
+	if err != nil {
+		return err
+	}
+	return errors.Join(work(offline), offline.Close())
+}
+
+type applyCmd struct {
+	fileFlags
+	offlineFlags
+	Reason string `required:"" help:"Why the store is written past the admin API; stands in the history and the record." placeholder:"TEXT"`
+	DryRun bool   `help:"Print what would change and change nothing; exit code 3 if anything would."`
+}
+
+// Run writes policy files to a store as one revision.
+func (c *applyCmd) Run(a *app) error {
+	documents, findings, err := c.read()
+	if err != nil {
+		return err
+	}
+	if a.report(findings) {
+		return exitError{exitLocal}
+	}
+	return c.with(a, func(offline *server.Offline) error {
+		p, err := offline.Plan(a.ctx, documents)
+		if err != nil {
+			return err
+		}
+		if a.report(p.Findings) {
+			return exitError{exitLocal}
+		}
+		fmt.Fprint(a.stdout, p.Text())
+		switch {
+		case c.DryRun && len(p.Changes) > 0:
+			return exitError{exitDenied}
+		case c.DryRun || len(p.Changes) == 0:
+			return nil
+		}
+		revision, err := offline.Apply(a.ctx, p, c.Reason)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.stdout, "revision %d\n", revision)
+		return nil
+	})
+}
+
+type exportCmd struct {
+	Set string `arg:"" optional:"" help:"Set to print; all of them without." placeholder:"SET"`
+	offlineFlags
+}
+
+// Run prints the policy of a store, one document a set.
+func (c *exportCmd) Run(a *app) error {
+	return c.with(a, func(offline *server.Offline) error {
+		documents, err := offline.Export(a.ctx, c.Set)
+		if err != nil {
+			return err
+		}
+		_, err = a.stdout.Write(documents)
+		return err
+	})
+}
+
+type whyCmd struct {
+	ID string `arg:"" help:"Id of the record: x-request-id of the answer, or the jti of a token."`
+	offlineFlags
+}
+
+// Run explains a recorded decision.
+func (c *whyCmd) Run(a *app) error {
+	return c.with(a, func(offline *server.Offline) error {
+		explained, err := offline.Explain(a.ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(a.stdout, explained.Text())
+		return err
+	})
+}
+
 func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(v)
+}
+
+// operator names who runs this program, as far as the system knows: an author
+// for the history, proven to nobody.
+func operator() string {
+	name := "uid " + fmt.Sprint(os.Getuid())
+	if user := os.Getenv("SUDO_USER"); user != "" {
+		name += " (sudo by " + strings.ToValidUTF8(user, "?") + ")"
+	}
+	return name + " on " + hostname()
 }

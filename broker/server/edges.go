@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/authn/mtls"
+	"github.com/cambist/cambist/broker/mint/jwtat"
+	"github.com/cambist/cambist/broker/subject"
+	"github.com/cambist/cambist/broker/subject/issued"
+	"github.com/cambist/cambist/broker/subject/oidc"
+	"github.com/cambist/cambist/broker/tokenapi"
+	"github.com/cambist/cambist/broker/web"
+)
+
+// exchanger is the straight line, with what it stands on.
+func (s *server) exchanger() tokenapi.Exchanger {
+	return s.metrics.Exchanger(&broker.Exchanger{
+		Issuer: s.config.Issuer, Limits: s.limits(),
+		Policy: s.follower, Verifier: subject.NewRoute(issued.New(s.config.Issuer, s.ring), oidc.New(s.issuers)),
+		Ledger: s.metrics.Ledger(s.recorder, s.now), Minter: jwtat.New(s.ring), Now: s.now, NewID: broker.NewID,
+	})
+}
+
+func (s *server) edge(name string) *web.Edge {
+	return web.New(web.Config{
+		Listener: name, Now: s.now, NewID: broker.NewID, Log: s.access, Concurrent: s.config.Limits.Concurrent, Observe: s.metrics.Observe,
+	})
+}
+
+// newListeners binds every address.
+func (s *server) newListeners(ctx context.Context) error {
+	s.access = web.NewAccessLog(s.log, s.config.Log.Access)
+	if err := s.listenMtls(ctx); err != nil {
+		return err
+	}
+	if err := s.listenPublic(ctx); err != nil {
+		return err
+	}
+	ops, err := listen(ctx, endpoint{name: "ops", address: s.config.Ops.Address, handler: ops(s.readiness(), s.metrics.Handler(), s.now)})
+	if err == nil {
+		s.listeners = append(s.listeners, ops)
+	}
+	return err
+}
+
+func (s *server) listenMtls(ctx context.Context) error {
+	c := mtls.Config{Trust: s.identity.Trust(), Source: s.identity, Now: s.now}
+	if s.config.Mtls.Cert != "" {
+		named, err := newCertificate(s.config.Mtls.Cert, s.config.Mtls.Key, s.now, s.log.Warn)
+		if err != nil {
+			return err
+		}
+		c.Certificate = named.forName
+	}
+	authenticator, err := mtls.New(c)
+	if err != nil {
+		return err
+	}
+	edge := s.edge("mtls")
+	handler := tokenapi.New(tokenapi.Config{
+		Edge: edge, Authenticator: authenticator, Exchanger: s.exchanger(), Quota: web.NewQuota(s.config.Limits.Rate, s.config.Limits.Burst),
+		Documents: s.documents(), Self: s.config.Limits.Self,
+	})
+	l, err := listen(ctx, endpoint{"mtls", s.config.Mtls.Address, handler, authenticator.TLSConfig()})
+	if err != nil {
+		return err
+	}
+	l.server.ConnContext = authenticator.ConnContext
+	s.listeners = append(s.listeners, l)
+	return nil
+}
+
+func (s *server) listenPublic(ctx context.Context) error {
+	if s.config.Public.Address == "" {
+		return nil
+	}
+	shown, err := newCertificate(s.config.Public.Cert, s.config.Public.Key, s.now, s.log.Warn)
+	if err != nil {
+		return err
+	}
+	l, err := listen(ctx, endpoint{"public", s.config.Public.Address, tokenapi.NewPublic(s.edge("public"), s.documents()), shown.tlsConfig()})
+	if err == nil {
+		s.listeners = append(s.listeners, l)
+	}
+	return err
+}
+
+// documents renders the metadata anew only when the algorithms of the published
+// keys change.
+func (s *server) documents() tokenapi.Documents {
+	workloads := s.config.Mtls.URL
+	if workloads == "" {
+		workloads = s.config.Issuer
+	}
+	type rendered struct {
+		algorithms []string
+		body       []byte
+	}
+	var last atomic.Pointer[rendered]
+	return tokenapi.Documents{
+		JWKS: s.ring.JWKS,
+		Metadata: func() []byte {
+			algorithms := s.ring.Algorithms()
+			if have := last.Load(); have != nil && slices.Equal(have.algorithms, algorithms) {
+				return have.body
+			}
+			body, err := tokenapi.Metadata(s.config.Issuer, workloads, algorithms)
+			if err != nil {
+				panic("internal error: " + err.Error()) // strings always encode
+			}
+			last.Store(&rendered{algorithms, body})
+			return body
+		},
+	}
+}
+
+func (s *server) addresses() Addresses {
+	var a Addresses
+	for _, l := range s.listeners {
+		switch l.name {
+		case "mtls":
+			a.Mtls = l.address()
+		case "public":
+			a.Public = l.address()
+		case "ops":
+			a.Ops = l.address()
+		}
+	}
+	return a
+}
