@@ -164,6 +164,9 @@ func (s *Server) DSN(database string) string {
 	return fmt.Sprintf("postgres:///%s?host=%s&user=postgres", database, s.dir)
 }
 
+// PID returns the process ID of the running server's postmaster.
+func (s *Server) PID() int { return s.proc.Pid }
+
 // Start starts a stopped server on the same data.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
