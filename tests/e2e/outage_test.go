@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -55,6 +56,7 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 	w := newWorld(t, migrated(t, database))
 	database.Stop(pgtest.Fast)
 	w.start(t)
+	w.eventually(t, "there is an SVID to show", func() bool { return strings.Contains(string(w.probe(t, "/readyz").body), "[+]identity ok") })
 	if a := w.ask(t, "bi/reports", self(ledgerURI)); a.status != 503 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
