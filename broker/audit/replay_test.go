@@ -242,9 +242,9 @@ func (e *exchange) decideTwice(l *ledger, w broker.Workload, r broker.ExchangeRe
 	return said, nil
 }
 
-// Claims that travel on decide too, though no condition reads them: against the
-// claim of a mapping they are a conflict.
-func TestReplayOfAConflict(t *testing.T) {
+// Claims that travel on decide too, though no condition reads them: a mapping may
+// not set one of them.
+func TestReplayOfACarriedClaim(t *testing.T) {
 	t.Parallel()
 	l := &ledger{}
 	recorder, _ := run(t, config(l))
@@ -257,7 +257,7 @@ func TestReplayOfAConflict(t *testing.T) {
 	w := broker.Workload{ID: gateway, Proof: broker.ProofMTLS, Thumbprint: "th", NotAfter: start.Add(time.Hour)}
 	r := broker.ExchangeRequest{At: start, Grant: oauth.GrantTokenExchange, Audience: ordersURI, Scopes: set("write"), Subject: &broker.SubjectToken{Type: oauth.TokenTypeJWT}}
 	said, err := e.decideTwice(l, w, r)
-	if err != nil || said.Reason != broker.ReasonClaimConflict {
+	if err != nil || said.Reason != broker.ReasonMappingFailed {
 		t.Errorf("%q, %v", said.Reason, err)
 	}
 }
