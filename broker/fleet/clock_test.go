@@ -126,6 +126,33 @@ func TestClockStepsWhileTheStoreIsAway(t *testing.T) {
 	})
 }
 
+// The clock is looked at each second also while what waits is a load that fails, and
+// is tried again ever more seldom.
+func TestClockStepsWhileALoadFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		skew := time.Duration(0)
+		r := skewed(t, f, &skew)
+		pass(5 * time.Second)
+		f.set(func(f *fake) { f.failing["changes"] = errAway })
+		f.write(mapping("a"))
+		pass(20 * time.Second)
+		for i := range 12 {
+			f.set(func(*fake) { skew = time.Hour })
+			pass(1001 * time.Millisecond)
+			if s := r.Status(); s.Ready() {
+				t.Errorf("%d: %+v", i, s)
+			}
+			f.set(func(*fake) { skew = 0 })
+			pass(1001 * time.Millisecond)
+			if s := r.Status(); !s.Ready() {
+				t.Errorf("%d: %+v", i, s)
+			}
+		}
+		r.end(t)
+	})
+}
+
 // Threat K5: a machine that was suspended wakes up without a lease, though its wall
 // clock and its timers saw nothing of it.
 func TestSuspended(t *testing.T) {

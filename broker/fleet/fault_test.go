@@ -38,8 +38,9 @@ func TestLargerTimeline(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := newFake()
 		f.write(mapping("a"), mapping("b"))
-		f.write(gone("b"))
 		r := follow(t, f, f, nil)
+		pass(5 * time.Second)
+		f.write(gone("b"), mapping("c"))
 		pass(5 * time.Second)
 		f.set(func(f *fake) {
 			f.timeline = 2
@@ -73,7 +74,13 @@ func TestLargerTimeline(t *testing.T) {
 func TestOtherPrimary(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := newFake()
+		f.failing["heartbeat"] = broker.Unavailable("", 0, store.ErrOtherPrimary)
 		r := follow(t, f, f, nil)
+		pass(time.Second)
+		if view, _ := r.Current(); view != nil {
+			t.Errorf("a view of nothing: %v", view)
+		}
+		f.set(func(f *fake) { delete(f.failing, "heartbeat") })
 		pass(5 * time.Second)
 		f.set(func(f *fake) { f.failing["heartbeat"] = broker.Unavailable("", 0, store.ErrOtherPrimary) })
 		pass(1300 * time.Millisecond)

@@ -17,7 +17,7 @@ const (
 	retryFirst = 200 * time.Millisecond
 	retryBeat  = 1500 * time.Millisecond
 	retryLoad  = 5 * time.Second
-	hintPause  = 50 * time.Millisecond // at least between two steps, however many hints come
+	hintPause  = 50 * time.Millisecond // at least between two hints, however many writes there are
 	guardEvery = time.Second
 )
 
@@ -68,21 +68,18 @@ func (f *Follower) delay(err error) time.Duration {
 
 // pause waits, a hint makes it shorter, and the clock is looked at meanwhile.
 func (f *Follower) pause(ctx context.Context, wait time.Duration) {
-	hints := (chan struct{})(nil) // not yet
-	for span := min(wait, hintPause); wait > 0; span = min(wait, guardEvery) {
-		timer := time.NewTimer(span)
+	for ; wait > 0; wait -= guardEvery {
+		timer := time.NewTimer(min(wait, guardEvery))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-hints:
+		case <-f.hints:
 			timer.Stop()
 			return
 		case <-timer.C:
+			f.guard()
 		}
-		wait -= span
-		hints = f.hints
-		f.guard()
 	}
 }
 

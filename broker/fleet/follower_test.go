@@ -375,14 +375,18 @@ func TestResync(t *testing.T) {
 		f := newFake()
 		f.write(mapping("a"))
 		r := follow(t, f, f, func(c *fleet.Config) { c.Resync = time.Minute })
-		pass(10*time.Minute + 30*time.Second)
+		pass(10 * time.Second)
+		f.write(mapping("b"))
+		pass(10 * time.Second)
+		f.write(mapping("b"), mapping("c"), gone("a"))
+		pass(10*time.Minute + 10*time.Second)
 		if s := r.Status(); s.Resyncs < 8 || s.Resyncs > 13 || s.Mismatches != 0 || int(s.Resyncs)+1 != f.count("load") {
 			t.Errorf("%d loads, %+v", f.count("load"), s)
 		}
 		f.set(func(f *fake) { f.omit = "s/lost" })
 		f.write(mapping("lost"))
 		pass(2 * time.Second)
-		if r.revision() != 2 {
+		if r.revision() != 4 {
 			t.Fatalf("serves %d", r.revision())
 		}
 		pass(75 * time.Second)
