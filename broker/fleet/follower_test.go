@@ -40,6 +40,7 @@ func TestRowComesFirst(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		pass(1200 * time.Millisecond)
+		synctest.Wait()
 		if row := f.rows["r1"]; row.Applied != 1 || row.Version != "v1" || row.SeenAt.Sub(row.StartedAt) < 800*time.Millisecond {
 			t.Errorf("row %+v", row)
 		}

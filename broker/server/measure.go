@@ -12,7 +12,7 @@ var (
 	errDraining = errors.New("the server is stopping")
 	errPolicy   = errors.New("no policy has been loaded yet")
 	errLease    = errors.New("the policy could not be confirmed for too long; the database does not answer, or not as it should")
-	errKeys     = errors.New("there is no active signing key yet")
+	errKeys     = errors.New("there is no active signing key of an algorithm that the policy needs")
 )
 
 // readiness is what must hold for requests to be sent here, each in words that
@@ -50,13 +50,18 @@ func because(err error, cause string) error {
 	return fmt.Errorf("%w (%s)", err, cause)
 }
 
+// keysReady asks for a key of every algorithm that the policy needs: a resource
+// whose tokens nobody can sign is a part of the service that is not there.
 func (s *server) keysReady(time.Time) error {
-	if _, err := s.ring.Signer("ES256"); err != nil {
+	for _, algorithm := range s.algorithms() {
+		if _, err := s.ring.Signer(algorithm); err == nil {
+			continue
+		}
 		_, bad := s.ring.Status()
 		if err := errors.Join(bad...); err != nil {
-			return because(errKeys, err.Error())
+			return because(fmt.Errorf("%w: %s", errKeys, algorithm), err.Error())
 		}
-		return errKeys
+		return fmt.Errorf("%w: %s", errKeys, algorithm)
 	}
 	return nil
 }

@@ -54,14 +54,15 @@ type Store struct {
 	closed bool
 	wait   sync.WaitGroup // for probes and for pools that close behind
 
-	listenMu sync.Mutex // held by the one caller of Wait
-	listener *pgx.Conn
+	listening chan struct{} // holds one token, which whoever uses the listener has taken
+	listener  *pgx.Conn
 }
 
 // Open prepares the pools. It does not connect: a server that starts while its
 // database is away lives and waits. Check says whether the database will do.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s := &Store{config: c}
+	s := &Store{config: c, listening: make(chan struct{}, 1)}
+	s.listening <- struct{}{}
 	s.buffers.New = func() any { return new(arrays) }
 	for _, p := range []struct {
 		to      **pool
@@ -156,8 +157,8 @@ func (s *Store) Close() error {
 		}
 	}
 	s.wait.Wait()
-	s.listenMu.Lock()
-	defer s.listenMu.Unlock()
+	<-s.listening
+	defer func() { s.listening <- struct{}{} }()
 	if s.listener != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 		defer cancel()

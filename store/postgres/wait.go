@@ -25,10 +25,14 @@ func notify(ctx context.Context, tx *sql.Tx, revision broker.Revision) error {
 
 // Wait returns at the next notification. It keeps one connection of its own, and
 // makes a new one after a failure; as nobody knows what was said meanwhile, it then
-// returns at once.
+// returns at once. One caller listens; others wait for their turn.
 func (s *Store) Wait(ctx context.Context) error {
-	s.listenMu.Lock()
-	defer s.listenMu.Unlock()
+	select {
+	case <-s.listening:
+		defer func() { s.listening <- struct{}{} }()
+	case <-ctx.Done():
+		return s.classify(ctx.Err())
+	}
 	if s.listener == nil {
 		return s.listen(ctx)
 	}

@@ -32,6 +32,7 @@ func Run(t *testing.T, open Opener) {
 		"replicas":   testReplicas,
 		"wait":       testWait,
 		"quiet":      testWaitIsQuiet,
+		"wait ends":  testWaitEnds,
 		"large":      testLarge,
 		"stamp":      testStamp,
 		"bad values": testBadValues,
@@ -388,6 +389,26 @@ func testWait(t *testing.T, s store.Store) {
 			}
 		}
 	}
+}
+
+// Who waits is let go when its context ends, also while another waits.
+func testWaitEnds(t *testing.T, s store.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		for s.Wait(ctx) == nil {
+		}
+	}()
+	for range 3 {
+		short, end := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		for s.Wait(short) == nil {
+		}
+		end()
+	}
+	cancel()
+	<-first
 }
 
 // Without a write nobody is woken for ever: at most the hints that were under way.
