@@ -262,6 +262,14 @@ func TestManyUnknownOutcomes(t *testing.T) {
 				t.Errorf("%d gaps after %d doubts", n, step.doubts)
 			}
 		}
+		// What was told in a commit that landed is told.
+		doubt(1)
+		l.set(func([]store.RecordRow) (bool, error) { return true, store.ErrUnknownOutcome })
+		_, _ = r.Append(t.Context(), record("landed"))
+		l.set(nil)
+		if n := gaps(); n != 0 {
+			t.Errorf("%d gaps after one that landed", n)
+		}
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
