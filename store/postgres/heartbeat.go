@@ -121,8 +121,7 @@ func (s *Store) probeHost(ctx context.Context, host *pgconn.Config) {
 	if err != nil || system != s.fence.system.Load() {
 		return
 	}
-	known := s.fence.timeline.Load()
-	if known == 0 || timeline <= known || s.fence.admit(timeline) != nil {
+	if timeline <= s.fence.timeline.Load() || s.fence.admit(timeline) != nil {
 		return
 	}
 	s.fence.other.Store(true)
