@@ -42,7 +42,7 @@ type ledger struct {
 	next    func(rows []store.RecordRow) (lands bool, err error)
 }
 
-func (l *ledger) AppendRecords(_ context.Context, rows []store.RecordRow) error {
+func (l *ledger) AppendRecords(ctx context.Context, rows []store.RecordRow) error {
 	l.mu.Lock()
 	next := l.next
 	l.commits++
@@ -53,6 +53,9 @@ func (l *ledger) AppendRecords(_ context.Context, rows []store.RecordRow) error 
 	}
 	if lands {
 		l.land(rows)
+	}
+	if ctx.Err() != nil && err == nil { // as a database does whose caller gave up
+		return store.ErrUnknownOutcome
 	}
 	return err
 }

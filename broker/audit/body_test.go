@@ -385,8 +385,48 @@ func TestFacts(t *testing.T) {
 	if _, err := audit.OpenFacts(&other, reverse{}); !errors.Is(err, errNoKey) {
 		t.Errorf("opened beside another row: %v", err)
 	}
+	other = r
+	other.Replica = "r2"
+	if _, err := audit.OpenFacts(&other, reverse{}); !errors.Is(err, errNoKey) {
+		t.Errorf("opened beside a row of another replica: %v", err)
+	}
 	plain := row(t, &broker.Record{ID: "x"})
 	if f, err := audit.OpenFacts(&plain, reverse{}); f != nil || err != nil {
 		t.Errorf("nothing sealed: %v, %v", f, err)
+	}
+}
+
+// What comes twice is kept once, the first of it, and what is more than any token
+// says is lost without losing the record.
+func TestFactsAreBounded(t *testing.T) {
+	t.Parallel()
+	twice := record("id-1")
+	twice.Facts = append(twice.Facts, broker.Claim{Name: "user.age", Value: int64(1)}, broker.Claim{Name: "user.groups", Value: []string{"first"}})
+	twice.Subject.Issuer.Carry = []string{"groups", "email", "email"}
+	twice.Claims.Extra = append(twice.Claims.Extra, broker.Claim{Name: "team", Value: "second"})
+	r := row(t, twice)
+	f, err := audit.OpenFacts(&r, reverse{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := &audit.Facts{
+		User:   []broker.Claim{{Name: "admin", Value: true}, {Name: "age", Value: int64(1<<62 + 1)}, {Name: "email", Value: canary + "-email"}, {Name: "groups", Value: []string{"first"}}},
+		Claims: []broker.Claim{{Name: "groups", Value: []string{canary + "-group"}}, {Name: "team", Value: canary + "-team"}},
+	}
+	if diff := cmp.Diff(said, f); diff != "" {
+		t.Errorf("facts (-said +opened): %s", diff)
+	}
+	l := &ledger{}
+	recorder, _ := run(t, config(l))
+	for id, size := range map[string]int{"fits": 64<<10 - 200, "too long": 64 << 10} {
+		long := refusal(id)
+		long.Facts = []broker.Claim{{Name: "user.x", Value: strings.Repeat("x", size)}}
+		if _, err := recorder.Append(t.Context(), long); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+		want := map[string]audit.Sealing{"fits": audit.SealedKept, "too long": audit.SealedLost}[id]
+		if e := entry(t, l.all(), id); e.Sealed != want {
+			t.Errorf("%s: sealed %q", id, e.Sealed)
+		}
 	}
 }

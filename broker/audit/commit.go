@@ -120,7 +120,7 @@ func (r *Recorder) take() *batch {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b := r.batch
-	r.batch = newBatch(len(b.slots))
+	r.batch = newBatch(min(len(b.slots), 256))
 	return b
 }
 
@@ -226,7 +226,7 @@ func (r *Recorder) settle(ctx context.Context) error {
 	default:
 		r.again()
 		if !bytes.Equal(last.Hash, c.prev) {
-			r.config.Warn("another process records under the name of this replica", "replica", r.config.Replica, "segment", last.Segment)
+			r.config.Warn("the record holds rows of this replica that it does not know: they came late, or another process has its name", "replica", r.config.Replica, "segment", last.Segment)
 		}
 		if !f.unknown { // nothing happened: the segment goes on
 			return nil

@@ -18,3 +18,13 @@ func Encode(r *Recorder, x *broker.Record) store.RecordRow {
 	p, _ := r.encode(x, &extra{})
 	return p.row
 }
+
+// Merged returns what stands for many, as it is kept.
+func Merged(r *Recorder) (kept []broker.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.notes.merged {
+		kept = append(kept, m.record)
+	}
+	return kept
+}

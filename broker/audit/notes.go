@@ -59,7 +59,7 @@ func (r *Recorder) Note(x *broker.Record) {
 	key, mergeable := keyOf(x)
 	r.mu.Lock()
 	full := len(r.notes.queue) >= r.config.Limit && (mergeable || len(r.notes.queue) >= 2*r.config.Limit)
-	if have := r.notes.merged[key]; r.closed || full || have != nil && mergeable {
+	if full || r.closed {
 		r.overflow(x, key)
 		r.mu.Unlock()
 		return
@@ -69,7 +69,7 @@ func (r *Recorder) Note(x *broker.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		r.lost.Add(1)
+		r.lost.Add(int64(p.count))
 		return
 	}
 	r.notes.queue = append(r.notes.queue, p)
@@ -92,7 +92,7 @@ func (r *Recorder) overflow(x *broker.Record, key mergeKey) {
 	have := n.merged[key]
 	switch {
 	case r.closed:
-		r.lost.Add(1)
+		r.lost.Add(int64(1 + x.Merged))
 		return
 	case have != nil:
 		have.record.Merged += 1 + x.Merged

@@ -17,6 +17,7 @@ func TestOverflowCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const sent = 6000
+		more := 0
 		release := make(chan struct{})
 		l := &ledger{next: func([]store.RecordRow) (bool, error) { <-release; return true, nil }}
 		c := config(l)
@@ -28,6 +29,10 @@ func TestOverflowCounts(t *testing.T) {
 			if i > 3000 {
 				note.Resource = name("r", i)
 			}
+			if i%3 == 0 { // stands for more already
+				note.Merged = 2
+				more += 2
+			}
 			r.Note(note)
 		}
 		close(release)
@@ -35,10 +40,10 @@ func TestOverflowCounts(t *testing.T) {
 			t.Error(err)
 		}
 		rows := l.all()
-		if got := counted(t, rows); got != sent || r.Status().Lost != 0 || r.Status().Merged == 0 {
+		if got := counted(t, rows); got != sent+more || r.Status().Lost != 0 || r.Status().Merged == 0 {
 			t.Errorf("%d of %d counted, %+v", got, sent, r.Status())
 		}
-		if len(rows) > 10+10+1024+2 {
+		if len(rows) > 10+128+1024+2 { // what was queued, what the commit took that hung, what was kept apart
 			t.Errorf("%d rows are not bounded", len(rows))
 		}
 		intact(t, rows)
@@ -82,6 +87,11 @@ func TestOnlyEqualMerge(t *testing.T) {
 			}
 		}
 		// What was done past the rules, and tokens that never left, do not merge.
+		for _, kept := range audit.Merged(r) {
+			if kept.Request.Subject.Type == "" || !kept.Request.Subject.Raw.IsZero() || !kept.Request.Actor.Raw.IsZero() {
+				t.Error("a token lies in the queue")
+			}
+		}
 		alone := &broker.Record{ID: "alone", Type: broker.RecordUndelivered, Of: "x", At: start}
 		r.Note(alone)
 		close(release)
@@ -224,4 +234,39 @@ func TestConcurrent(t *testing.T) {
 	if got := counted(t, rows); got != 2*workers*each || len(positions) != 0 || r.Status() != (audit.Status{Merged: r.Status().Merged}) {
 		t.Errorf("%d counted, %d positions without a row, %+v", got, len(positions), r.Status())
 	}
+}
+
+// A note that is being sealed while the recorder ends is not lost uncounted.
+func TestNoteAtTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{entered: make(chan struct{}), release: make(chan struct{})}
+		c := config(&ledger{})
+		c.Sealer = s
+		r, stop := run(t, c)
+		note := refusal("n")
+		note.Facts = []broker.Claim{{Name: "user.x", Value: "y"}}
+		go r.Note(note)
+		<-s.entered
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		close(s.release)
+		synctest.Wait()
+		if got := r.Status(); got.Lost != 1 || got.Waiting != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// slow is a sealer that takes its time.
+type slow struct {
+	reverse
+	entered, release chan struct{}
+}
+
+func (s *slow) Seal(plain, additional []byte) ([]byte, error) {
+	close(s.entered)
+	<-s.release
+	return s.reverse.Seal(plain, additional)
 }

@@ -108,7 +108,8 @@ func TestAppendNeverWaitsLonger(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
-		if rows := l.all(); len(rows) != 2 || rows[0].ID != "begun" || rows[1].ID != "after" {
+		// The commit that had begun landed, too late for anybody to know.
+		if rows := l.all(); len(rows) != 3 || rows[0].ID != "begun" || rows[1].Outcome != "gap" || rows[2].ID != "after" {
 			t.Errorf("%d rows", len(rows))
 		}
 		intact(t, l.all())
@@ -204,6 +205,10 @@ func TestUnknownOutcome(t *testing.T) {
 			intact(t, rows)
 			for _, row := range rows {
 				if row.Segment == third.Segment && row.Seq == 1 {
+					e, err := audit.Decode(row.Body)
+					if gaps := map[string]int{"before": 0, "never": 1, "after": 1}[when]; err != nil || e.Type != string(broker.RecordGap) || len(e.Gaps) != gaps {
+						t.Errorf("it begins with %+v, %v", e, err)
+					}
 					from := map[string]int{"before": 1, "never": 0, "after": 0}[when]
 					if !bytes.Equal(row.Prev, rows[from].Hash) {
 						t.Error("the new segment does not continue from the last confirmed row")
@@ -215,6 +220,63 @@ func TestUnknownOutcome(t *testing.T) {
 			}
 		})
 	}
+}
+
+// However often it happens, the row that tells of it stays small and true; and once
+// it has told, it is told no more.
+func TestManyUnknownOutcomes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{}
+		r, stop := run(t, config(l))
+		gaps := func() int {
+			t.Helper()
+			at, err := r.Append(t.Context(), record(broker.NewID(time.Now())))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range l.all() {
+				if e, err := audit.Decode(row.Body); err == nil && row.Segment == at.Segment && row.Seq == 1 {
+					return len(e.Gaps)
+				}
+			}
+			return -1
+		}
+		var late []store.RecordRow
+		doubt := func(times int) {
+			l.set(func(rows []store.RecordRow) (bool, error) {
+				late = append(late, slices.Clone(rows)...)
+				return false, store.ErrUnknownOutcome
+			})
+			for range times {
+				_, _ = r.Append(t.Context(), record(broker.NewID(time.Now())))
+			}
+			l.set(nil)
+		}
+		if n := gaps(); n != 0 {
+			t.Errorf("%d gaps at first", n)
+		}
+		for _, step := range []struct{ doubts, gaps int }{{1, 1}, {3, 3}, {16, 16}, {17, 1}, {40, -1}, {1, 1}} {
+			doubt(step.doubts)
+			if n := gaps(); n != step.gaps && step.gaps >= 0 || n > 16 || n < 1 {
+				t.Errorf("%d gaps after %d doubts", n, step.doubts)
+			}
+		}
+		// What was told in a commit that landed is told.
+		doubt(1)
+		l.set(func([]store.RecordRow) (bool, error) { return true, store.ErrUnknownOutcome })
+		_, _ = r.Append(t.Context(), record("landed"))
+		l.set(nil)
+		if n := gaps(); n != 0 {
+			t.Errorf("%d gaps after one that landed", n)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		intact(t, l.all())
+		l.land(late)
+		intact(t, l.all())
+	})
 }
 
 // A plain failure opens no segment: nothing happened.

@@ -99,7 +99,18 @@ func TestVerifyNamesThePlace(t *testing.T) {
 			r[1] = audit.Rehash(r[1])
 			return r
 		}, at("0-2") + "it does not follow from the row before it"},
-		"twice":                    {func(r []store.RecordRow) []store.RecordRow { return append(r, r[2]) }, at("0-2") + "it stands there twice"},
+		"twice": {func(r []store.RecordRow) []store.RecordRow { return append(r, r[2]) }, at("0-2") + "it stands there twice"},
+		"a segment renamed": {func(r []store.RecordRow) []store.RecordRow {
+			last := r[len(r)-1].Segment
+			for i := range r {
+				if r[i].Segment == last {
+					r[i].Segment += "x"
+				}
+			}
+			return r
+		}, "x row 1: the row was changed"},
+		"moved before its past":    {func(r []store.RecordRow) []store.RecordRow { return rewrite(r, "0", nil) }, "segment 0 row 1: the segment does not continue from any row before it"},
+		"cut off from its past":    {func(r []store.RecordRow) []store.RecordRow { return rewrite(r, "", []byte{}) }, "row 1: it stands beside the chain, and no row says why"},
 		"swapped":                  {func(r []store.RecordRow) []store.RecordRow { r[0].Seq, r[1].Seq = r[1].Seq, r[0].Seq; return r }, at("0-0") + "the row was changed"},
 		"moved to another replica": {func(r []store.RecordRow) []store.RecordRow { r[1].Replica = "r0"; return r }, "r0 segment " + whole[1].Segment + " row 2: the row was changed"},
 	} {
@@ -117,6 +128,52 @@ func TestVerifyNamesThePlace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A segment begins from nothing only where something says that all before may be
+// missing.
+func TestVerifyBeginsOnce(t *testing.T) {
+	t.Parallel()
+	l := &ledger{}
+	r, stop := run(t, config(l))
+	if _, err := r.Append(t.Context(), record("1")); err != nil {
+		t.Fatal(err)
+	}
+	l.set(func([]store.RecordRow) (bool, error) { return true, store.ErrUnknownOutcome })
+	_, _ = r.Append(t.Context(), record("landed"))
+	l.set(nil)
+	if _, err := r.Append(t.Context(), record("again")); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	intact(t, l.all())
+	faults := audit.Verify(rewrite(l.all(), "", []byte{}))
+	if len(faults) != 1 || !strings.Contains(faults[0].String(), "row 1: the segment does not continue from any row before it") {
+		t.Errorf("faults %v", faults)
+	}
+}
+
+// rewrite writes the last segment anew, under another name or from another row, with
+// every hash as it must be.
+func rewrite(rows []store.RecordRow, segment string, prev []byte) []store.RecordRow {
+	last := rows[len(rows)-1].Segment
+	for i := range rows {
+		r := &rows[i]
+		if r.Segment != last {
+			continue
+		}
+		if segment != "" {
+			r.Segment = segment
+		}
+		if prev != nil {
+			r.Prev = prev
+		}
+		*r = audit.Rehash(*r)
+		prev = r.Hash
+	}
+	return rows
 }
 
 // A chain whose older rows are gone begins where an anchor ends, also within a

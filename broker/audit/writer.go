@@ -127,7 +127,7 @@ func appendQuote(dst []byte, text string) []byte {
 		dst = append(dst, text...)
 		return append(dst, '"')
 	}
-	dst, _ = jsontext.AppendQuote(dst, strings.ToValidUTF8(text, "\ufffd")) // valid text has no error
+	dst, _ = jsontext.AppendQuote(dst, text) // its error says only that it had to put U+FFFD
 	return dst
 }
 

@@ -146,7 +146,7 @@ func (f *Follower) beat(ctx context.Context, asked time.Duration) (store.Beat, e
 		}
 		return store.Beat{}, &problem{wordAway, err}
 	}
-	f.line.clock = reference{now: beat.Now, from: asked, to: f.config.Boot()}
+	answered := f.config.Boot()
 	f.report(func(s *Status) { s.Beats++ })
 	known := f.line.timeline
 	switch {
@@ -157,6 +157,7 @@ func (f *Follower) beat(ctx context.Context, asked time.Duration) (store.Beat, e
 		f.config.Warn("the primary writes a new timeline: everything is loaded anew", "timeline", beat.Timeline, "before", known)
 		f.report(func(s *Status) { s.Reloads++ })
 	}
+	f.line.clock = reference{now: beat.Now, from: asked, to: answered}
 	f.line.timeline = beat.Timeline
 	f.report(func(s *Status) { s.Timeline = beat.Timeline })
 	return beat, nil

@@ -140,6 +140,85 @@ func TestOldPrimaryIsLeft(t *testing.T) {
 	beat(t, s, on(first.Timeline+1))
 }
 
+// few sends at most so many heartbeats until one is answered on the timeline.
+func few(t *testing.T, s *postgres.Store, most int, timeline int64) {
+	t.Helper()
+	var err error
+	for range most {
+		var b store.Beat
+		if b, err = s.Heartbeat(t.Context(), store.Replica{ID: "r"}); err == nil && b.Timeline == timeline {
+			return
+		}
+	}
+	t.Errorf("after %d heartbeats: %v", most, err)
+}
+
+// Threats P7, G9: a primary that is frozen keeps its connections and answers none;
+// after three deadlines they are given up, and the new primary is found.
+func TestFrozenPrimaryIsLeft(t *testing.T) {
+	t.Parallel()
+	old := pgtest.Start(t, pgtest.Options{})
+	if err := migrate(t.Context(), old.DSN("postgres")); err != nil {
+		t.Fatal(err)
+	}
+	old.Stop(pgtest.Fast)
+	young := promoted(t, old)
+	old.Start(t)
+	s := open(t, postgres.Config{DSN: both(t, old, young), AllowNoFsync: true})
+	beat(t, s, on(1))
+	old.Freeze()
+	young.Start(t)
+	few(t, s, 6, 2)
+	if _, revision, err := s.Load(t.Context()); err != nil || revision != 0 {
+		t.Errorf("revision %d, %v", revision, err)
+	}
+}
+
+// Threats P11, G9: a server that was demoted answers that it is read-only. Where one
+// name leads to the primary, the connections to it are let go for the name to lead
+// to the new one.
+func TestReadOnlyPrimaryIsLeft(t *testing.T) {
+	t.Parallel()
+	old := pgtest.Start(t, pgtest.Options{})
+	if err := migrate(t.Context(), old.DSN("postgres")); err != nil {
+		t.Fatal(err)
+	}
+	old.Stop(pgtest.Fast)
+	young := promoted(t, old)
+	old.Start(t)
+	name, err := os.MkdirTemp("/tmp", "cambist-name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(name) }()
+	point := func(to *pgtest.Server) {
+		t.Helper()
+		_ = os.Remove(filepath.Join(name, "primary"))
+		if err := os.Symlink(folder(t, to), filepath.Join(name, "primary")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	point(old)
+	s := open(t, postgres.Config{DSN: "postgres:///postgres?user=postgres&host=" + filepath.Join(name, "primary"), AllowNoFsync: true})
+	beat(t, s, on(1))
+	young.Start(t)
+	point(young)
+	conn, err := pgx.Connect(t.Context(), old.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, text := range []string{"ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"} {
+		if _, err := conn.Exec(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beat(t, s, func(_ store.Beat, err error) bool {
+		return broker.AsError(err).Code == broker.CodeUnavailable && err != nil
+	})
+	few(t, s, 3, 2)
+}
+
 // Threat P23: another cluster behind the same address is not ours.
 func TestOtherClusterIsRefused(t *testing.T) {
 	t.Parallel()

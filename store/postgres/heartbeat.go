@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -61,12 +62,10 @@ func (f *fence) admit(timeline int64) error {
 	}
 }
 
-// validate is run on every new connection, so that no pool ever talks to a server
-// that was demoted and does not know it yet, or to another database altogether.
+// validate is run on every new connection, so that no pool ever talks to a standby,
+// to a server that was demoted and does not know it yet, or to another database
+// altogether.
 func (f *fence) validate(ctx context.Context, conn *pgconn.PgConn) error {
-	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn); err != nil {
-		return err
-	}
 	system, timeline, err := identify(ctx, conn)
 	if err != nil {
 		return err
@@ -77,9 +76,12 @@ func (f *fence) validate(ctx context.Context, conn *pgconn.PgConn) error {
 	return f.admit(timeline)
 }
 
-// identify asks a primary who it is.
+// identify asks a server who it is; pgconn.ErrReadOnlyConnection if it takes no
+// writes.
 func identify(ctx context.Context, conn *pgconn.PgConn) (system, timeline int64, err error) {
-	results, err := conn.Exec(ctx, `SELECT system_identifier, `+timelineText+` FROM pg_control_system()`).ReadAll()
+	// A standby has no current position, and must not be asked for one.
+	const text = `SELECT system_identifier, CASE WHEN current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery() THEN 0 ELSE ` + timelineText + ` END FROM pg_control_system()`
+	results, err := conn.Exec(ctx, text).ReadAll()
 	if err != nil {
 		return 0, 0, err
 	}
@@ -87,8 +89,11 @@ func identify(ctx context.Context, conn *pgconn.PgConn) (system, timeline int64,
 		return 0, 0, errors.New("internal error: the server did not say who it is")
 	}
 	row := results[0].Rows[0]
-	if system, err = strconv.ParseInt(string(row[0]), 10, 64); err == nil {
-		timeline, err = strconv.ParseInt(string(row[1]), 10, 64)
+	if system, err = strconv.ParseInt(string(row[0]), 10, 64); err != nil {
+		return 0, 0, err
+	}
+	if timeline, err = strconv.ParseInt(string(row[1]), 10, 64); err == nil && timeline == 0 {
+		err = pgconn.ErrReadOnlyConnection
 	}
 	return system, timeline, err
 }
@@ -97,17 +102,18 @@ func identify(ctx context.Context, conn *pgconn.PgConn) (system, timeline int64,
 // primary of a larger timeline. That tells a primary which was replaced while it
 // could not hear of it: it still answers, and what it confirms does not hold.
 func (s *Store) probe() {
-	hosts := s.heartbeat.others()
-	if len(hosts) == 0 || !s.fence.probed.CompareAndSwap(false, true) {
+	if len(s.hosts) == 0 || !s.fence.probed.CompareAndSwap(false, true) {
 		return
 	}
 	s.behind(func() {
 		defer s.fence.probed.Store(false)
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 		defer cancel()
-		for _, host := range hosts {
-			s.probeHost(ctx, host)
+		var asked sync.WaitGroup
+		for _, host := range s.hosts { // at once: one that is frozen takes all the time there is
+			asked.Go(func() { s.probeHost(ctx, host) })
 		}
+		asked.Wait()
 	})
 }
 
@@ -121,8 +127,7 @@ func (s *Store) probeHost(ctx context.Context, host *pgconn.Config) {
 	if err != nil || system != s.fence.system.Load() {
 		return
 	}
-	known := s.fence.timeline.Load()
-	if known == 0 || timeline <= known || s.fence.admit(timeline) != nil {
+	if timeline <= s.fence.timeline.Load() || s.fence.admit(timeline) != nil {
 		return
 	}
 	s.fence.other.Store(true)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -64,21 +65,19 @@ func (p *pool) swap(ctx context.Context) (*handle, error) {
 	return p.current.Swap(&handle{pool: made, db: stdlib.OpenDBFromPool(made)}), nil
 }
 
-// others returns how to reach each host of the DSN by itself; none if there is but
-// one. The first to answer is not asked whether it is the primary.
-func (p *pool) others() []*pgconn.Config {
+// hosts returns how to reach each host of the DSN by itself; none if there is but
+// one.
+func (p *pool) hosts() (hosts []*pgconn.Config) {
 	base := &p.config.ConnConfig.Config
-	seen := map[string]bool{}
-	var hosts []*pgconn.Config
-	for _, f := range append([]*pgconn.FallbackConfig{{Host: base.Host, Port: base.Port, TLSConfig: base.TLSConfig}}, base.Fallbacks...) {
-		// Of the ways to one host the first is the one that the DSN prefers.
-		address := fmt.Sprint(f.Host, " ", f.Port)
-		if seen[address] {
+	ways := append([]*pgconn.FallbackConfig{{Host: base.Host, Port: base.Port, TLSConfig: base.TLSConfig}}, base.Fallbacks...)
+	for _, way := range ways {
+		i := slices.IndexFunc(hosts, func(c *pgconn.Config) bool { return c.Host == way.Host && c.Port == way.Port })
+		if i >= 0 {
+			hosts[i].Fallbacks = append(hosts[i].Fallbacks, way) // the same host, with TLS or without
 			continue
 		}
-		seen[address] = true
 		c := base.Copy()
-		c.Host, c.Port, c.TLSConfig, c.Fallbacks, c.ValidateConnect = f.Host, f.Port, f.TLSConfig, nil, pgconn.ValidateConnectTargetSessionAttrsReadWrite
+		c.Host, c.Port, c.TLSConfig, c.Fallbacks, c.ValidateConnect = way.Host, way.Port, way.TLSConfig, nil, nil
 		hosts = append(hosts, c)
 	}
 	if len(hosts) < 2 {

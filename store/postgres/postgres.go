@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -46,6 +47,7 @@ type Store struct {
 	config                                   Config
 	heartbeat, policy, audit, admin, reports *pool
 
+	hosts   []*pgconn.Config // each host of the DSN, if there are several
 	fence   fence
 	buffers sync.Pool // of *arrays
 
@@ -79,6 +81,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		}
 		*p.to = made
 	}
+	s.hosts = s.heartbeat.hosts()
 	s.Writer, s.Reader, s.Report = s.admin.db, s.policy.db, s.reports.db
 	s.Limit = longTimeout
 	s.Classify, s.Refused = s.classify, refused
@@ -128,7 +131,10 @@ func (s *Store) Migrate(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := stdlib.OpenDB(*s.admin.config.ConnConfig.Copy(), stdlib.OptionAfterConnect(becomeOwner))
+	config := s.admin.config.ConnConfig.Copy()
+	config.RuntimeParams["statement_timeout"] = "0" // an index takes as long as it takes
+	config.ConnectTimeout = slowTimeout
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(becomeOwner))
 	applied, err := sqlstore.Migrate(ctx, goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
 	return applied, errors.Join(err, db.Close())
 }

@@ -217,10 +217,59 @@ func TestOwner(t *testing.T) {
 	}
 }
 
+// What a later migration makes belongs to the owner too, whoever runs it.
+func TestBecomeOwner(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.NewMigrated(t, "store", migrate)
+	for name, tt := range map[string]struct{ dsn, want string }{
+		"member":       {login(t, dsn, "cambist_owner"), "cambist_owner"},
+		"superuser":    {dsn, "cambist_owner"},
+		"no member":    {login(t, dsn, "cambist_issue"), "login"},
+		"first of all": {pgtest.New(t), "postgres"},
+	} {
+		conn, err := pgx.Connect(t.Context(), tt.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var who string
+		if err := postgres.BecomeOwner(t.Context(), conn); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := conn.QueryRow(t.Context(), "SELECT current_user").Scan(&who); err != nil || !strings.HasPrefix(who, tt.want) {
+			t.Errorf("%s: is %s, %v", name, who, err)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The connection that listens is kept: after a notification nobody is woken again
+// without another.
+func TestWaitKeepsListening(t *testing.T) {
+	t.Parallel()
+	s := open(t, postgres.Config{DSN: pgtest.NewMigrated(t, "store", migrate), AllowNoFsync: true})
+	if err := s.Wait(t.Context()); err != nil { // it listens now
+		t.Fatal(err)
+	}
+	if _, err := s.Write(t.Context(), store.Write{Author: "a", Changes: []broker.Object{{Kind: broker.KindMapping, Name: "s/x", Set: "s", Body: []byte("{}")}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := s.Wait(ctx); err == nil {
+		t.Error("woken without a write")
+	}
+}
+
 // Rows that came before their partition do not keep the days after from having one.
 func TestPartitionsGoOn(t *testing.T) {
 	t.Parallel()
-	s := open(t, postgres.Config{DSN: pgtest.NewMigrated(t, "store", migrate), AllowNoFsync: true})
+	dsn := pgtest.NewMigrated(t, "store", migrate)
+	s := open(t, postgres.Config{DSN: dsn, AllowNoFsync: true})
 	row := record(1)
 	row.At = time.Now()
 	if err := s.AppendRecords(t.Context(), []store.RecordRow{row}); err != nil {
@@ -229,6 +278,15 @@ func TestPartitionsGoOn(t *testing.T) {
 	today := time.Now().UTC().Format("20060102")
 	if err := s.EnsurePartitions(t.Context(), time.Now().Add(3*day)); err == nil || !strings.Contains(err.Error(), today) || strings.Count(err.Error(), "partition \"records_2") != 1 {
 		t.Errorf("error %v", err)
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	var made int
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_inherits WHERE inhparent = 'records'::regclass").Scan(&made); err != nil || made != 1+3 {
+		t.Errorf("%d partitions, %v", made, err)
 	}
 	tomorrow := record(2)
 	tomorrow.At = time.Now().Add(day)

@@ -215,6 +215,9 @@ func testRecords(t *testing.T, s store.Store) {
 	if got.Seq != 10 || got.Outcome != "denied" || string(got.Facts) != "\x00\x01" || !got.At.Equal(rows[9].At) || len(got.Hash) != 32 {
 		t.Errorf("row %+v", got)
 	}
+	if plain, err := s.Record(t.Context(), "id-9", rows[8].At); err != nil || plain.Facts != nil {
+		t.Errorf("no facts became %v, %v", plain.Facts, err)
+	}
 	_, err = s.Record(t.Context(), "id-10", rows[3].At)
 	wantCode(t, err, broker.CodeNotFound)
 	last, err := s.LastRecord(t.Context(), "r1")
