@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cambist/cambist/broker/jws"
@@ -24,12 +25,13 @@ type root struct {
 // rootSet are the roots at one time. It never changes.
 type rootSet struct {
 	signing *root
-	old     []*root // signed once, are still believed
+	old     []*root // signed once, are still believed; the oldest first
 	next    *root   // is believed, signs nothing yet; nil for none
 }
 
+// all returns the roots that are believed, in the order in which they were made.
 func (s *rootSet) all() []*root {
-	list := append([]*root{s.signing}, s.old...)
+	list := append(slices.Clone(s.old), s.signing)
 	if s.next != nil {
 		list = append(list, s.next)
 	}
@@ -101,7 +103,7 @@ func (c *CA) UseRoot() error {
 		if s.next == nil {
 			return s, errors.New("there is no new root to use")
 		}
-		return rootSet{signing: s.next, old: append([]*root{s.signing}, s.old...)}, nil
+		return rootSet{signing: s.next, old: append(slices.Clone(s.old), s.signing)}, nil
 	})
 }
 

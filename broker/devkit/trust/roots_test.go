@@ -46,7 +46,11 @@ func TestRootsAreReplaced(t *testing.T) {
 		t.Errorf("the new root signs before it is used: %v", err)
 	}
 
+	believed := ca.Bundle()
 	must(t, ca.UseRoot())
+	if !ca.Bundle().Equal(believed) {
+		t.Error("which root signs is not in a bundle")
+	}
 	used := newSVID(t, ca)
 	if n := len(ca.Bundle().X509Authorities()); n != 2 || !verifies(ca, first) || !verifies(ca, used) || !verifies(ca, firstBelow) {
 		t.Errorf("used: %d roots", n)
@@ -90,6 +94,12 @@ func TestStepsInOrder(t *testing.T) {
 	must(t, ca.UseRoot())
 	if n := len(ca.Bundle().X509Authorities()); n != 3 {
 		t.Errorf("%d roots, want 3", n)
+	}
+	must(t, ca.AddRoot())
+	before = ca.Bundle()
+	must(t, ca.UseRoot())
+	if !ca.Bundle().Equal(before) {
+		t.Error("the roots are in another order")
 	}
 	must(t, ca.AddRoot())
 	must(t, ca.DropRoots())
