@@ -131,6 +131,7 @@ func TestOpenRefuses(t *testing.T) {
 		"broken key":           {parts(broken, 0), domain, start, "asn1"},
 		"no certificate":       {parts("", 1, 2), domain, start, "does not hold"},
 		"no key":               {parts("", 0), domain, start, "does not hold"},
+		"two certificates":     {parts("", 0, 0), domain, start, "does not hold"},
 		"no key for JWT-SVIDs": {parts("", 0, 1), domain, start, "does not hold"},
 		"a key of ECDH":        {parts(ecdhKey(t), 0), domain, start, "does not hold"},
 		"JWT-SVIDs by RSA":     {parts(otherKey(t), 0, 1), domain, start, "does not fit"},

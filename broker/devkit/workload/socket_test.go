@@ -91,6 +91,20 @@ func TestNothingElseIsTouched(t *testing.T) {
 	wantFiles(t, dir, want...)
 }
 
+// A socket that is closed takes no other name with it, not even the one that it had
+// first.
+func TestCloseTouchesNothing(t *testing.T) {
+	t.Parallel()
+	w := start(t, workload.Config{})
+	w.add(t, web)
+	next := filepath.Join(w.dir, ".new")
+	must(t, os.WriteFile(next, nil, 0o600))
+	must(t, w.Remove(web))
+	if _, err := os.Lstat(next); err != nil {
+		t.Errorf("another's is gone: %v", err)
+	}
+}
+
 // However long a folder's path is, a socket in it can be opened, or there is none.
 func TestLongFolder(t *testing.T) {
 	t.Parallel()

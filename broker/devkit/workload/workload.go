@@ -34,10 +34,15 @@ type Config struct {
 	TTL    time.Duration // of X.509-SVIDs, 2 seconds or more; 0 is an hour
 	JWTTTL time.Duration // of JWT-SVIDs, from 1 second to 5 minutes; 0 is 5 minutes
 	Now    func() time.Time
+
+	glance time.Duration // between two looks at the clock, at most
 }
 
 const (
 	defaultTTL = time.Hour
+	// defaultGlance is short because a timer does not count the time that a laptop
+	// sleeps.
+	defaultGlance = 10 * time.Second
 	// minTTL leaves a second of life at half of it: certificates count in seconds.
 	minTTL = 2 * time.Second
 )
@@ -91,7 +96,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, wrap(err)
 	}
-	c.Dir = dir
+	c.Dir, c.glance = dir, defaultGlance
 	return &Server{config: c, lock: lock, endpoints: map[spiffeid.ID]*endpoint{}, failed: make(chan error, 1)}, nil
 }
 

@@ -79,8 +79,15 @@ func shortDir(t testing.TB) string {
 	return filepath.Join(dir, "sockets")
 }
 
-// start starts a server, with what is missing in the configuration filled in.
+// start starts a server, with what is missing in the configuration filled in. Its
+// streams do not look at the clock by themselves: what is pushed is pushed for a
+// reason.
 func start(t testing.TB, c workload.Config) *world {
+	t.Helper()
+	return startGlancing(t, c, time.Hour)
+}
+
+func startGlancing(t testing.TB, c workload.Config, every time.Duration) *world {
 	t.Helper()
 	if c.Now == nil {
 		c.Now = time.Now
@@ -93,6 +100,7 @@ func start(t testing.TB, c workload.Config) *world {
 	}
 	s, err := workload.New(c)
 	must(t, err)
+	s.Glance(every)
 	w := &world{Server: s, ca: c.CA, dir: c.Dir}
 	w.stop = run(t, s)
 	return w

@@ -11,10 +11,6 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// glance is how often a stream looks at the clock at least: a timer does not count
-// the time that a laptop sleeps.
-const glance = 10 * time.Second
-
 // FetchX509SVID sends the X.509-SVID of the workload and the bundle of its trust
 // domain, at once and whenever there is another of either.
 func (e *endpoint) FetchX509SVID(_ *api.X509SVIDRequest, stream grpc.ServerStreamingServer[api.X509SVIDResponse]) error {
@@ -30,7 +26,7 @@ func (e *endpoint) FetchX509SVID(_ *api.X509SVIDRequest, stream grpc.ServerStrea
 			}
 			sent = next
 		}
-		renew := time.NewTimer(min(glance, next.renewAt.Sub(e.config.Now())))
+		renew := time.NewTimer(min(e.config.glance, next.renewAt.Sub(e.config.Now())))
 		select {
 		case <-next.over:
 		case <-next.roots:

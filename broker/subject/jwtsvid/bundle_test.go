@@ -1,6 +1,7 @@
 package jwtsvid_test
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/json"
 	"errors"
@@ -122,7 +123,7 @@ func TestBundleRefuses(t *testing.T) {
 		"private, nameless": {document(t, entry(t, "", svid.with(object{"d": "AA"}))), jws.ErrPrivateKey},
 		"symmetric":         {document(t, object{"kty": "oct", "k": "AA", "kid": "a", "use": "jwt-svid"}), jws.ErrPrivateKey},
 		"too many":          {document(t, many...), jws.ErrKeySet},
-		"too large":         {append(document(t), make([]byte, jws.MaxKeySetBytes)...), jws.ErrKeySet},
+		"too large":         {append(document(t), bytes.Repeat([]byte(" "), jws.MaxKeySetBytes)...), jws.ErrKeySet},
 		"deep":              {[]byte(`{"keys":[],"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`), jws.ErrKeySet},
 	} {
 		for as, parse := range map[string]func([]byte) ([]jws.Key, []error, error){"bundle": jwtsvid.ParseBundle, "Workload API": jwtsvid.ParseJWTBundle} {
@@ -207,7 +208,7 @@ func TestTrust(t *testing.T) {
 	if keys, ok := trusted.Keys(partner); !ok || keys.Len() != 0 {
 		t.Error("an empty bundle is one")
 	}
-	told := trusted.Set(map[spiffeid.TrustDomain][]jws.Key{prod: {a, b, a}, partner: {b, a}, spiffeid.RequireTrustDomainFromString("third.example"): {a}})
+	told := trusted.Set(map[spiffeid.TrustDomain][]jws.Key{prod: {{}, a, b, a}, partner: {{}, b, a}, spiffeid.RequireTrustDomainFromString("third.example"): {a}})
 	if len(told) != 2 || !strings.Contains(strings.Join(told, "\n"), "partner.example, prod.example, third.example share") {
 		t.Errorf("told %q", told)
 	}
