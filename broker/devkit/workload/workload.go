@@ -170,7 +170,7 @@ func (s *Server) serve(e *endpoint) {
 // Add opens a socket for the workload and returns its path; for one that has a
 // socket it returns that. Hosts are DNS names and IP addresses that its
 // X.509-SVIDs name as well, for clients that know nothing of SPIFFE; if they are
-// others than before, a new SVID follows at once.
+// others than before, a new SVID follows at once. To name none changes none.
 func (s *Server) Add(id spiffeid.ID, hosts ...string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,6 +178,9 @@ func (s *Server) Add(id spiffeid.ID, hosts ...string) (string, error) {
 		return "", wrap(errOver)
 	}
 	if e, ok := s.endpoints[id]; ok {
+		if len(hosts) == 0 {
+			return e.path, nil
+		}
 		return e.path, wrap(e.setHosts(hosts))
 	}
 	path := filepath.Join(s.config.Dir, socketName(id, maxPath-len(s.config.Dir)-1))

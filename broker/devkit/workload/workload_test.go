@@ -104,8 +104,10 @@ func TestAddAgain(t *testing.T) {
 	path := w.add(t, web, "a.example")
 	s := source(t, path)
 	last := serial(t, s)
-	if again := w.add(t, web, "a.example"); again != path || shown(t, path) != last || len(w.Sockets()) != 1 || w.Sockets()[web] != path {
-		t.Errorf("%s, then %s; %v", path, again, w.Sockets())
+	for _, hosts := range [][]string{{"a.example"}, nil} {
+		if again := w.add(t, web, hosts...); again != path || shown(t, path) != last || len(w.Sockets()) != 1 || w.Sockets()[web] != path {
+			t.Errorf("%s, then %s; %v", path, again, w.Sockets())
+		}
 	}
 	if again := w.add(t, web, "b.example"); again != path {
 		t.Errorf("%s, then %s", path, again)

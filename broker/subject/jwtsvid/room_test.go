@@ -14,7 +14,6 @@ import (
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/jws"
 	"github.com/cambist/cambist/broker/oauth"
-	"github.com/cambist/cambist/broker/policy"
 	"github.com/cambist/cambist/broker/subject"
 	"github.com/cambist/cambist/broker/subject/issued"
 	"github.com/cambist/cambist/broker/subject/jwtsvid"
@@ -118,42 +117,28 @@ func TestKindsAndTypes(t *testing.T) {
 	})
 }
 
-// rules are the policy by which JWT-SVIDs are decided.
-const rules = `
-cambist: v1
-set: shop
-defaults: {domain: prod.example}
-resources:
-- {name: orders, uri: https://orders.prod.example, served_by: [shop/orders], scopes: {orders.write: ["POST /orders"]}}
-allow:
-- {name: self, from: [shop/web, shop/orders], to: orders, scopes: [orders.write]}
-- {name: onward, from: [shop/web, shop/orders], for: workload, to: orders, scopes: [orders.write]}
-`
+// ordersView is a policy of one resource and nothing that is blocked.
+type ordersView struct{ view }
 
-func compiled(t testing.TB, more string) *policy.Snapshot {
-	t.Helper()
-	documents, findings := policy.Parse("policy.yaml", []byte(rules+more))
-	if len(documents) != 1 {
-		t.Fatal(findings)
-	}
-	s, _ := policy.Compile(documents[0].Objects, 1, policy.Options{Issuer: us, Now: func() time.Time { return now }})
-	return s
-}
+func (ordersView) Blocked(time.Time, broker.BlockTarget, string, time.Time) *broker.Block { return nil }
 
-// question is an exchange by shop/web of a token of ours that it holds.
-func question(t testing.TB, v broker.View) *broker.Question {
+// question is an exchange by shop/web of a token of ours that it holds, where
+// mappings give all that they can to workloads.
+func question(t testing.TB) *broker.Question {
 	t.Helper()
-	resource, ok := v.Resource("https://orders.prod.example")
-	if !ok {
-		t.Fatal("no resource")
-	}
 	scopes, err := oauth.NewScopes("orders.write")
 	must(t, err)
 	caller := spiffeid.RequireFromString(web)
+	resource := &broker.Resource{
+		Name: "orders", URI: "https://orders.prod.example", Scopes: scopes, Binding: broker.BindingIdentity, Proofs: broker.NewProofs(broker.ProofMTLS), TTL: 5 * time.Minute,
+	}
 	return &broker.Question{
-		Now: now, View: v, Workload: broker.Workload{ID: caller, Proof: broker.ProofMTLS, NotAfter: now.Add(time.Hour)},
+		Now: now, View: ordersView{}, Workload: broker.Workload{ID: caller, Proof: broker.ProofMTLS, NotAfter: now.Add(time.Hour)},
 		Request:  broker.ExchangeRequest{Grant: oauth.GrantTokenExchange, Audience: resource.URI, Scopes: scopes},
-		Resource: resource, Candidates: v.Find(nil, caller, resource), Limits: broker.DefaultLimits(),
+		Resource: resource, Limits: broker.DefaultLimits(),
+		Candidates: []broker.Candidate{
+			{Mapping: &broker.Mapping{ID: "shop/self", Scopes: scopes}}, {Mapping: &broker.Mapping{ID: "shop/onward", For: broker.ForWorkload, Scopes: scopes}},
+		},
 		Subject: &broker.Subject{
 			Kind: broker.SubjectWorkload, Sub: web, Issued: true, Audience: []string{resource.URI}, ClientID: web, Scopes: scopes,
 			TokenID: "j", IssuedAt: now, ExpiresAt: now.Add(5 * time.Minute),
@@ -166,11 +151,10 @@ func question(t testing.TB, v broker.View) *broker.Question {
 func TestAsActor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	snapshot := compiled(t, "")
 	decide := func(claims object) broker.Decision {
 		s, err := w.verify(t, w.token(t, claims))
 		must(t, err)
-		q := question(t, snapshot)
+		q := question(t)
 		q.Actor = &s
 		return broker.Decide(q, nil)
 	}
@@ -194,7 +178,7 @@ func TestAsSubject(t *testing.T) {
 	for _, sub := range []string{web, "spiffe://prod.example/ns/shop/sa/orders"} {
 		s, err := w.verify(t, w.token(t, ofWeb().with(object{"sub": sub})))
 		must(t, err)
-		q := question(t, compiled(t, ""))
+		q := question(t)
 		q.Subject = &s
 		if d := broker.Decide(q, nil); d.Allowed || d.Reason != broker.ReasonSubjectNotShown {
 			t.Errorf("%s: %+v", sub, d)
@@ -207,12 +191,7 @@ func TestAsSubject(t *testing.T) {
 func TestBlockOfOldTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	snapshot, findings := compiled(t, "").Apply([]broker.Object{{
-		Kind: broker.KindBlock, Name: "b", Body: []byte(`{"target":"subject","id":"` + web + `","reason":"x","not_before":"` + now.Add(-time.Minute).Format(time.RFC3339) + `"}`),
-	}}, 2)
-	if policy.HasErrors(findings) {
-		t.Fatal(findings)
-	}
+	block := &broker.Block{Target: broker.BlockSubject, ID: web, NotBefore: now.Add(-time.Minute)}
 	for name, test := range map[string]struct {
 		dates   object
 		blocked bool
@@ -224,7 +203,7 @@ func TestBlockOfOldTokens(t *testing.T) {
 	} {
 		s, err := w.verify(t, w.token(t, ofWeb().with(test.dates)))
 		must(t, err)
-		if blocked := snapshot.Blocked(now, broker.BlockSubject, s.Sub, s.IssuedAt) != nil; blocked != test.blocked {
+		if blocked := block.Stops(now, s.IssuedAt); blocked != test.blocked {
 			t.Errorf("%s: blocked %t", name, blocked)
 		}
 	}
