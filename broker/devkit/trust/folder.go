@@ -85,13 +85,14 @@ func (s *rootSet) keep(dir string) error {
 }
 
 // replace puts the roots and their keys into the folder in place of what is there.
+// The keys go last: it is they that are read back.
 func (s *rootSet) replace(dir string) error {
 	text, err := s.text()
 	if err == nil {
-		err = replace(filepath.Join(dir, rootKeyFile), text, modeSecret)
+		err = replace(filepath.Join(dir, rootFile), encode(certificates(s.all())...), modePublic)
 	}
 	if err == nil {
-		err = replace(filepath.Join(dir, rootFile), encode(certificates(s.all())...), modePublic)
+		err = replace(filepath.Join(dir, rootKeyFile), text, modeSecret)
 	}
 	return err
 }

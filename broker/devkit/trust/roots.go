@@ -69,11 +69,13 @@ func (r *roots) change(next func(rootSet) (rootSet, error)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	set, err := next(*r.now)
-	if err == nil && r.dir != "" {
-		err = set.replace(r.dir)
-	}
 	if err != nil {
-		return fmt.Errorf("development CA: %w", err)
+		return err
+	}
+	if r.dir != "" {
+		if err := set.replace(r.dir); err != nil {
+			return fmt.Errorf("development CA: %w", err)
+		}
 	}
 	r.now = &set
 	close(r.changed)
@@ -88,7 +90,7 @@ func (r *roots) change(next func(rootSet) (rootSet, error)) error {
 func (c *CA) AddRoot() error {
 	return c.roots.change(func(s rootSet) (rootSet, error) {
 		if s.next != nil {
-			return s, errors.New("there is a new root already that signs nothing yet")
+			return s, errors.New("development CA: there is a new root already that signs nothing yet")
 		}
 		var err error
 		s.next, err = c.newRoot()
@@ -101,7 +103,7 @@ func (c *CA) AddRoot() error {
 func (c *CA) UseRoot() error {
 	return c.roots.change(func(s rootSet) (rootSet, error) {
 		if s.next == nil {
-			return s, errors.New("there is no new root to use")
+			return s, errors.New("development CA: there is no new root to use")
 		}
 		return rootSet{signing: s.next, old: append(slices.Clone(s.old), s.signing)}, nil
 	})
@@ -112,7 +114,7 @@ func (c *CA) UseRoot() error {
 func (c *CA) DropRoots() error {
 	return c.roots.change(func(s rootSet) (rootSet, error) {
 		if len(s.old) == 0 {
-			return s, errors.New("there is no old root to drop")
+			return s, errors.New("development CA: there is no old root to drop")
 		}
 		s.old = nil
 		return s, nil
