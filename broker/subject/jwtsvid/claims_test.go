@@ -149,7 +149,11 @@ func TestWindow(t *testing.T) {
 		"without iat, in five": {ofWeb().with(object{"iat": nil}), 0, 300},
 	} {
 		token := w.token(t, test.claims)
+		near := func(s, edge int) bool { return edge-3 <= s && s <= edge+3 }
 		for s := -400; s <= 700; s++ {
+			if s%20 != 0 && !near(s, test.first) && !near(s, test.last) {
+				continue
+			}
 			_, err := w.verifyAt(t, time.Unix(at+int64(s), 0), token, oauth.TokenTypeJWTSVID)
 			if (err == nil) != (test.first <= s && s <= test.last) {
 				t.Fatalf("%s, at second %d: %v", name, s, err)
