@@ -55,6 +55,7 @@ var outside = []struct {
 	{"golang.org/x/sys", anywhere, "clocks, fdatasync, peers"},
 	{"golang.org/x/time", anywhere, "rate"},
 	{"google.golang.org/grpc", grpcRooms, "gRPC"},
+	{"google.golang.org/protobuf", grpcRooms, "the messages of gRPC"},
 	{"modernc.org/sqlite", []string{"store/sqlite"}, "SQLite"},
 	{"pgregory.net/rapid", nil, "tests"},
 }

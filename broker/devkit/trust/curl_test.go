@@ -3,9 +3,11 @@ package trust_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -17,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,15 +126,25 @@ func curl(t *testing.T, args ...string) string {
 // block returns the PEM blocks of one type in a file.
 func block(t *testing.T, path, typ string) string {
 	t.Helper()
+	var found string
+	for _, b := range blocks(t, path) {
+		if strings.HasPrefix(b, "-----BEGIN "+typ+"-----") {
+			found += b
+		}
+	}
+	return found
+}
+
+// blocks returns the PEM blocks of a file.
+func blocks(t *testing.T, path string) []string {
+	t.Helper()
 	text, err := os.ReadFile(path) //nolint:gosec // a file of this test
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found string
+	var found []string
 	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
-		if b.Type == typ {
-			found += string(pem.EncodeToMemory(b))
-		}
+		found = append(found, string(pem.EncodeToMemory(b)))
 	}
 	return found
 }
@@ -163,4 +176,32 @@ func realCA(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
+}
+
+// otherKey and ecdhKey are keys that a root does not have.
+func otherKey(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pemKey(t, key)
+}
+
+func ecdhKey(t *testing.T) string {
+	t.Helper()
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pemKey(t, key)
+}
+
+func pemKey(t *testing.T, key any) string {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }

@@ -49,7 +49,7 @@ func Open(dir string, domain spiffeid.TrustDomain, now func() time.Time) (*CA, e
 		if err != nil {
 			return nil, err
 		}
-		if err := made.keep(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := made.roots.now.keep(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("development CA: %w", err)
 		}
 		text, err = readSecret(filepath.Join(dir, rootKeyFile))
@@ -59,65 +59,129 @@ func Open(dir string, domain spiffeid.TrustDomain, now func() time.Time) (*CA, e
 	} else if err != nil {
 		return nil, fmt.Errorf("development CA: %w", err)
 	}
-	c, err := load(text, domain, now)
-	if err != nil {
+	c := &CA{domain: domain, now: now}
+	if c.roots, err = c.load(text); err != nil {
 		return nil, fmt.Errorf("development CA in %s: %w (remove the folder for a new one)", dir, err)
 	}
-	if err := replace(filepath.Join(dir, rootFile), encode(c.path...), modePublic); err != nil {
+	c.roots.dir = dir
+	if err := replace(filepath.Join(dir, rootFile), encode(certificates(c.roots.now.all())...), modePublic); err != nil {
 		return nil, fmt.Errorf("development CA: %w", err)
 	}
 	return c, nil
 }
 
-// keep puts root and key into the folder unless there are some already.
-func (c *CA) keep(dir string) error {
-	key, err := encodeKey(c.key)
+// keep puts the roots and their keys into the folder unless there are some
+// already.
+func (s *rootSet) keep(dir string) error {
+	text, err := s.text()
 	if err != nil {
 		return err
 	}
-	temporary, err := write(dir, append(encode(c.path...), key...), modeSecret)
+	temporary, err := write(dir, text, modeSecret)
 	if err != nil {
 		return err
 	}
 	return errors.Join(os.Link(temporary, filepath.Join(dir, rootKeyFile)), os.Remove(temporary))
 }
 
-// load reads the CA back and refuses one that is not for this trust domain or
-// whose time is over: a person who sees either wants to know.
-func load(text []byte, domain spiffeid.TrustDomain, now func() time.Time) (*CA, error) {
-	c := &CA{domain: domain, now: now}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		switch block.Type {
-		case typeCertificate:
-			certificate, err := x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				return nil, err
-			}
-			c.path = append(c.path, certificate)
-		case typeKey:
-			key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-			if err != nil {
-				return nil, err
-			}
-			c.key, _ = key.(crypto.Signer)
+// replace puts the roots and their keys into the folder in place of what is there.
+// The keys go last: it is they that are read back.
+func (s *rootSet) replace(dir string) error {
+	text, err := s.text()
+	if err == nil {
+		err = replace(filepath.Join(dir, rootFile), encode(certificates(s.all())...), modePublic)
+	}
+	if err == nil {
+		err = replace(filepath.Join(dir, rootKeyFile), text, modeSecret)
+	}
+	return err
+}
+
+// text is what is kept of the roots: for each its certificate and its two keys,
+// first the one that signs. The next one is not among them: nothing depends on it.
+func (s *rootSet) text() ([]byte, error) {
+	var text []byte
+	for _, r := range append([]*root{s.signing}, s.old...) {
+		key, err := encodeKey(r.key)
+		if err != nil {
+			return nil, err
 		}
+		jwtKey, err := encodeKey(r.jwtKey)
+		if err != nil {
+			return nil, err
+		}
+		text = slices.Concat(text, encode(r.path...), key, jwtKey)
 	}
-	if len(c.path) != 1 || c.key == nil {
-		return nil, fmt.Errorf("%s does not hold one certificate and its key", rootKeyFile)
+	return text, nil
+}
+
+// load reads the roots back and refuses those that are not for this trust domain
+// and one whose time is over: a person who sees either wants to know.
+func (c *CA) load(text []byte) (*roots, error) {
+	var list []*root
+	for len(bytes.TrimSpace(text)) > 0 {
+		r, rest, err := c.readRoot(text)
+		if err != nil {
+			return nil, err
+		}
+		list, text = append(list, r), rest
 	}
-	root := c.path[0]
-	public, ok := c.key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	switch {
-	case !ok || !public.Equal(root.PublicKey):
-		return nil, errors.New("the key is not that of the certificate")
-	case !slices.Contains(root.Subject.Organization, organization):
-		return nil, errors.New("this is not a development CA")
-	case len(root.URIs) != 1 || root.URIs[0].String() != domain.IDString():
-		return nil, fmt.Errorf("it is not for the trust domain %q", domain)
-	case !now().Before(root.NotAfter):
+	case len(list) == 0:
+		return nil, errKeyFile
+	case !c.now().Before(list[0].path[0].NotAfter):
 		return nil, errors.New("its certificate has expired")
 	}
-	return c, nil
+	return newRoots(list[0], list[1:]...), nil
+}
+
+var errKeyFile = errors.New(rootKeyFile + " does not hold a certificate and its two keys")
+
+// readRoot reads the first root in the text and returns what follows it.
+func (c *CA) readRoot(text []byte) (r *root, rest []byte, err error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != typeCertificate {
+		return nil, nil, errKeyFile
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !slices.Contains(certificate.Subject.Organization, organization):
+		return nil, nil, errors.New("this is not a development CA")
+	case len(certificate.URIs) != 1 || certificate.URIs[0].String() != c.domain.IDString():
+		return nil, nil, fmt.Errorf("it is not for the trust domain %q", c.domain)
+	}
+	key, rest, err := readKey(rest)
+	if err != nil {
+		return nil, nil, err
+	}
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(certificate.PublicKey) {
+		return nil, nil, errors.New("the key is not that of the certificate")
+	}
+	jwtKey, rest, err := readKey(rest)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err = makeRoot(certificate, key, jwtKey)
+	return r, rest, err
+}
+
+func readKey(text []byte) (key crypto.Signer, rest []byte, err error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != typeKey {
+		return nil, nil, errKeyFile
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, ok := parsed.(crypto.Signer)
+	if !ok {
+		return nil, nil, errKeyFile
+	}
+	return key, rest, nil
 }
 
 // WriteSVID lays the SVID and the bundle down in the folder, which it makes if

@@ -104,6 +104,19 @@ func TestOpenRefuses(t *testing.T) {
 		}
 		write(block(t, key(dir), "CERTIFICATE")+block(t, key(strange), "PRIVATE KEY"))(t, dir)
 	}
+	// parts writes a file of some of the blocks that are there: 0 is the
+	// certificate, 1 its key, 2 the key for JWT-SVIDs.
+	parts := func(more string, which ...int) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			all := blocks(t, key(dir))
+			var text string
+			for _, n := range which {
+				text += all[n]
+			}
+			write(text+more)(t, dir)
+		}
+	}
+	const broken = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
 	tests := map[string]struct {
 		change func(t *testing.T, dir string)
 		domain spiffeid.TrustDomain
@@ -115,7 +128,15 @@ func TestOpenRefuses(t *testing.T) {
 		"others may read it":   {func(t *testing.T, dir string) { chmod(t, key(dir), 0o640) }, domain, start, "may be read by others"},
 		"empty":                {write(""), domain, start, "does not hold"},
 		"broken certificate":   {write("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), domain, start, "malformed"},
-		"broken key":           {write("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), domain, start, "asn1"},
+		"broken key":           {parts(broken, 0), domain, start, "asn1"},
+		"no certificate":       {parts("", 1, 2), domain, start, "does not hold"},
+		"no key":               {parts("", 0), domain, start, "does not hold"},
+		"two certificates":     {parts("", 0, 0), domain, start, "does not hold"},
+		"no key for JWT-SVIDs": {parts("", 0, 1), domain, start, "does not hold"},
+		"a key of ECDH":        {parts(ecdhKey(t), 0), domain, start, "does not hold"},
+		"JWT-SVIDs by RSA":     {parts(otherKey(t), 0, 1), domain, start, "does not fit"},
+		"half a second root":   {parts("", 0, 1, 2, 0), domain, start, "does not hold"},
+		"text behind":          {parts("x", 0, 1, 2), domain, start, "does not hold"},
 		"another's key":        {strangeKey, domain, start, "not that of the certificate"},
 	}
 	for name, tt := range tests {

@@ -78,9 +78,10 @@ func (c *CA) issue(template *x509.Certificate, ttl time.Duration) ([]*x509.Certi
 		return nil, nil, errors.New("development CA: a certificate needs a life above zero")
 	}
 	template.NotAfter = c.now().Add(ttl)
-	certificate, key, err := c.sign(template, nil)
+	above := c.authority()
+	certificate, key, err := c.sign(template, above)
 	if err != nil {
 		return nil, nil, err
 	}
-	return append([]*x509.Certificate{certificate}, c.path[:len(c.path)-1]...), key, nil
+	return append([]*x509.Certificate{certificate}, above.path[:len(above.path)-1]...), key, nil
 }

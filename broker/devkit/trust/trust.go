@@ -1,7 +1,8 @@
 // Package trust is a certificate authority for development and for tests: a
-// trust domain with a root, SVIDs that conform to the standard, and the folder
-// of PEM files with which curl and anything else can use them. Its certificates
-// say what they are. Nothing here protects a key better than a file mode does.
+// trust domain with roots that can be replaced, SVIDs that conform to the
+// standard, and the folder of PEM files with which curl and anything else can
+// use them. What it issues says what it is. Nothing here protects a key better
+// than a file mode does.
 package trust
 
 import (
@@ -29,12 +30,18 @@ const (
 	backdate = time.Minute
 )
 
-// CA issues certificates in one trust domain.
+// CA issues SVIDs in one trust domain. It is safe for use by many goroutines.
 type CA struct {
 	domain spiffeid.TrustDomain
 	now    func() time.Time
-	key    crypto.Signer
-	path   []*x509.Certificate // from the issuing certificate to the root
+	roots  *roots
+	below  *authority // what signs instead of the root, nil for the root itself
+}
+
+// authority is a key that signs certificates, and what leads from it to a root.
+type authority struct {
+	key  crypto.Signer
+	path []*x509.Certificate // from its own certificate to the root
 }
 
 // New returns a CA with a new root for the trust domain.
@@ -43,30 +50,42 @@ func New(domain spiffeid.TrustDomain, now func() time.Time) (*CA, error) {
 		return nil, errors.New("development CA: it needs a trust domain and a clock")
 	}
 	c := &CA{domain: domain, now: now}
-	root, key, err := c.sign(c.authority("root"), nil)
+	first, err := c.newRoot()
 	if err != nil {
 		return nil, err
 	}
-	c.key, c.path = key, []*x509.Certificate{root}
+	c.roots = newRoots(first)
 	return c, nil
 }
 
 // Intermediate returns a CA below this one. What it issues carries the
-// certificates between it and the root, and verifies with the same bundle.
+// certificates between it and the root, and verifies with the same bundle. It
+// stays below that root: once the root is dropped, nothing of it verifies.
 func (c *CA) Intermediate() (*CA, error) {
-	certificate, key, err := c.sign(c.authority("intermediate"), nil)
+	above := c.authority()
+	certificate, key, err := c.sign(c.template("intermediate"), above)
 	if err != nil {
 		return nil, err
 	}
-	return &CA{domain: c.domain, now: c.now, key: key, path: append([]*x509.Certificate{certificate}, c.path...)}, nil
+	below := &authority{key: key, path: append([]*x509.Certificate{certificate}, above.path...)}
+	return &CA{domain: c.domain, now: c.now, roots: c.roots, below: below}, nil
 }
 
 // Domain returns the trust domain.
 func (c *CA) Domain() spiffeid.TrustDomain { return c.domain }
 
-// Bundle returns what others need to verify certificates of this CA: its root.
+// Bundle returns what others need to verify X.509-SVIDs of the trust domain: its
+// roots.
 func (c *CA) Bundle() *x509bundle.Bundle {
-	return x509bundle.FromX509Authorities(c.domain, c.path[len(c.path)-1:])
+	return x509bundle.FromX509Authorities(c.domain, certificates(c.roots.current().all()))
+}
+
+// authority returns what signs now.
+func (c *CA) authority() *authority {
+	if c.below != nil {
+		return c.below
+	}
+	return &c.roots.current().signing.authority
 }
 
 // ID returns the SPIFFE ID that a short name like shop/web stands for in this
@@ -100,9 +119,9 @@ func (c *CA) checkID(id spiffeid.ID) error {
 	return nil
 }
 
-// authority is the template of a signing certificate: an SVID itself, of the
-// trust domain and so without a path (X509-SVID section 3.2).
-func (c *CA) authority(kind string) *x509.Certificate {
+// template is that of a signing certificate: an SVID itself, of the trust domain
+// and so without a path (X509-SVID section 3.2).
+func (c *CA) template(kind string) *x509.Certificate {
 	return &x509.Certificate{
 		Subject: pkix.Name{
 			Organization: []string{organization},
@@ -116,23 +135,24 @@ func (c *CA) authority(kind string) *x509.Certificate {
 	}
 }
 
-// sign completes the template and issues it for a new key, or for the one given.
-// Without a path yet it signs itself.
-func (c *CA) sign(template *x509.Certificate, key crypto.Signer) (*x509.Certificate, crypto.Signer, error) {
-	if key == nil {
-		made, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return nil, nil, fmt.Errorf("development CA: %w", err)
-		}
-		key = made
+// sign completes the template and issues it for a new key. Without an authority
+// above it signs itself.
+func (c *CA) sign(template *x509.Certificate, above *authority) (*x509.Certificate, crypto.Signer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("development CA: %w", err)
 	}
-	template.NotBefore = c.now().Add(-backdate)
-	parent, signer := template, key
-	if len(c.path) > 0 {
-		parent, signer = c.path[0], c.key
+	now := c.now()
+	template.NotBefore = now.Add(-backdate)
+	parent, signer := template, crypto.Signer(key)
+	if above != nil {
+		parent, signer = above.path[0], above.key
 		if template.NotAfter.After(parent.NotAfter) {
 			template.NotAfter = parent.NotAfter
 		}
+	}
+	if !now.Before(template.NotAfter.Truncate(time.Second)) { // as the certificate will say it
+		return nil, nil, errors.New("development CA: no life is left for a certificate")
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
