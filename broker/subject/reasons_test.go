@@ -18,7 +18,7 @@ func TestReasonsAreListed(t *testing.T) {
 	}
 	used := regexp.MustCompile(`broker\.(Reason\w*)`)
 	madeUp := regexp.MustCompile(`broker\.Reason\(|Refuse\([^b]|Reason: +"`)
-	for _, room := range []string{".", "issued", "oidc"} {
+	for _, room := range []string{".", "issued", "jwtsvid", "oidc"} {
 		files, err := filepath.Glob(filepath.Join(room, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v", room, err)
