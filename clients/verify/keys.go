@@ -114,6 +114,9 @@ func (k *keys) find(h jws.Header, now time.Time) (jws.Key, *Error) {
 // await asks run for a fetch and waits until it has ended, or was not worth
 // making, but not for long.
 func (k *keys) await(ctx context.Context) {
+	if !k.running.Load() {
+		return
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	done := make(chan struct{})

@@ -78,9 +78,12 @@ func (p *Peers) FromTLS(state *tls.ConnectionState) (Peer, error) {
 	}
 	var peer Peer
 	var err error
-	if p.bundles != nil {
+	switch {
+	case p.now == nil: // the zero value
+		err = errPeers
+	case p.bundles != nil:
 		peer, err = p.byBundle(state.PeerCertificates, p.now())
-	} else {
+	default:
 		peer, err = p.byServer(state, p.now())
 	}
 	if err != nil {
