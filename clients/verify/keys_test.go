@@ -433,24 +433,28 @@ func TestGarbageKeepsTheKeys(t *testing.T) {
 	t.Parallel()
 	key := newSigner(t, "k1")
 	b := newBroker(t, false, key)
-	var mu sync.Mutex
-	now := start
-	c := b.config()
-	c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
-	v := running(t, c)
-	for i, body := range []string{"<html>", `{"keys":[]}`, `{"keys":[{"kty":"EC","kid":"a","d":"AA"}]}`, strings.Repeat(" ", 5<<20), `{"keys":[` + strings.Repeat(`{"kty":"x","kid":""},`, 64) + `{}]}`} {
-		serving(http.StatusOK, body)(b, nil)
-		tried := v.Status().TriedAt
-		mu.Lock()
-		now = now.Add(6 * time.Minute)
-		mu.Unlock()
-		for v.Status().TriedAt.Equal(tried) {
-			<-time.After(time.Millisecond)
+	synctest.Test(t, func(t *testing.T) {
+		c := b.config()
+		c.Now = bubbleNow
+		v, err := verify.New(c)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if st := v.Status(); st.Err == nil || st.Keys != 1 || v.Ready() != nil || !st.FetchedAt.Equal(start) {
-			t.Errorf("%d: %+v", i, st)
+		run(t, v)
+		synctest.Wait()
+		good := v.Status()
+		if good.Keys != 1 || good.Err != nil {
+			t.Fatalf("%+v", good)
 		}
-	}
+		for i, body := range []string{"<html>", `{"keys":[]}`, `{"keys":[{"kty":"EC","kid":"a","d":"AA"}]}`, strings.Repeat(" ", 5<<20), `{"keys":[` + strings.Repeat(`{"kty":"x","kid":""},`, 64) + `{}]}`} {
+			serving(http.StatusOK, body)(b, nil)
+			tried := v.Status().TriedAt
+			pass(6 * time.Minute)
+			if st := v.Status(); st.Err == nil || st.Keys != 1 || v.Ready() != nil || !st.FetchedAt.Equal(good.FetchedAt) || st.TriedAt.Equal(tried) {
+				t.Errorf("%d: %+v", i, st)
+			}
+		}
+	})
 }
 
 // A file is read again and again; whatever is not a plain file is not read.

@@ -25,7 +25,7 @@ type Peers struct {
 	now     func() time.Time
 
 	mu     sync.Mutex // orders writers of proven; readers take no lock
-	proven atomic.Pointer[map[thumbprint]proof]
+	proven atomic.Pointer[map[thumbprint]*proof]
 }
 
 // proof is what a certificate proved, with what bundle and for how long.
@@ -54,7 +54,7 @@ func PeersByBundle(bundles x509bundle.Source, now func() time.Time) (*Peers, err
 		return nil, errPeers
 	}
 	p := &Peers{bundles: bundles, now: now}
-	p.proven.Store(&map[thumbprint]proof{})
+	p.proven.Store(&map[thumbprint]*proof{})
 	return p, nil
 }
 
@@ -138,17 +138,17 @@ func (p *Peers) byBundle(shown []*x509.Certificate, now time.Time) (Peer, error)
 	if err != nil {
 		return Peer{}, err
 	}
-	p.remember(peer.leaf, proof{id, s})
+	p.remember(peer.leaf, &proof{id, s})
 	peer.id = id
 	return peer, nil
 }
 
 // remember keeps a proof in a new map: the old one is being read.
-func (p *Peers) remember(leaf thumbprint, found proof) {
+func (p *Peers) remember(leaf thumbprint, found *proof) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := *p.proven.Load()
-	next := make(map[thumbprint]proof, len(old)+1)
+	next := make(map[thumbprint]*proof, len(old)+1)
 	if len(old) < maxProofs {
 		maps.Copy(next, old)
 	}

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func TestPeersByBundle(t *testing.T) {
 	}
 	maze := &pki{key: newPrivate(t)}
 	maze.certificate = maze.sign(t, caTemplate(), maze.key.Public())
-	twin := &pki{key: maze.key, certificate: maze.sign(t, caTemplate(), maze.key.Public())}
+	twin := maze.sign(t, caTemplate(), maze.key.Public())
 	tests := map[string]struct {
 		shown []*x509.Certificate
 		want  bool
@@ -112,7 +113,7 @@ func TestPeersByBundle(t *testing.T) {
 		}), false},
 		"six certificates":        {deep(5), false},
 		"twenty certificates":     {append(with(nil), slices.Repeat([]*x509.Certificate{good.certificate}, 19)...), false},
-		"a key twice":             {append(good.svid(t, web, nil, good).Certificates, maze.certificate, twin.certificate), false},
+		"a key twice":             {append(good.svid(t, web, nil, good).Certificates, maze.certificate, twin), false},
 		"large":                   {with(func(c *x509.Certificate) { c.Subject.CommonName = strings.Repeat("a", 16<<10) }), false},
 		"the root itself":         {[]*x509.Certificate{root.certificate}, false},
 		"an authority with an ID": {[]*x509.Certificate{root.below(t, rawSAN(uriName(web.String()))).certificate}, false},
@@ -353,4 +354,41 @@ func TestPeersByServer(t *testing.T) {
 	if p != peer(t, web, base64.RawURLEncoding.EncodeToString(sum[:])) {
 		t.Error("the thumbprint is of what nobody verified")
 	}
+}
+
+// Bundles change while connections are asked about: each is answered by what was
+// trusted before or after, and the last word is the last bundle's.
+func TestPeersWhileBundlesChange(t *testing.T) {
+	t.Parallel()
+	root, next := newRoot(t), newRoot(t)
+	bundle := root.bundle()
+	peers, err := verify.PeersByBundle(bundle, fixed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := make([]*tls.ConnectionState, 8)
+	for i := range states {
+		states[i] = &tls.ConnectionState{PeerCertificates: root.svid(t, web, nil).Certificates}
+	}
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for range 50 {
+				if p, err := peers.FromTLS(states[i%len(states)]); err == nil && p.ID() != web || err != nil && !p.IsZero() {
+					t.Errorf("%+v, %v", p, err)
+				}
+			}
+		})
+	}
+	for range 50 {
+		bundle.SetX509Authorities([]*x509.Certificate{next.certificate})
+		bundle.SetX509Authorities([]*x509.Certificate{root.certificate, next.certificate})
+	}
+	bundle.SetX509Authorities([]*x509.Certificate{next.certificate})
+	for _, state := range states {
+		if _, err := peers.FromTLS(state); err == nil {
+			t.Error("proven by an authority that left")
+		}
+	}
+	wg.Wait()
 }

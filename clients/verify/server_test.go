@@ -201,10 +201,10 @@ func TestDiscoveryRefuses(t *testing.T) {
 
 func serving(status int, body string) func(*broker, *verify.Config) {
 	return func(b *broker, _ *verify.Config) {
-		b.jwks = func(w http.ResponseWriter, _ *http.Request) {
+		b.serve(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
 			_, _ = w.Write([]byte(body))
-		}
+		})
 	}
 }
 

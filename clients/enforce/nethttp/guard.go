@@ -176,10 +176,10 @@ func (g *Guard) peer(r *http.Request) (verify.Peer, error) {
 
 // clean returns the headers without any that the handler could take for ours.
 func (g *Guard) clean(h http.Header) http.Header {
-	kept := make(http.Header, len(h)+5)
-	for name, values := range h {
-		if !verify.ReservedHeader(name) && !slices.ContainsFunc(g.config.Strip, func(s string) bool { return verify.SameHeader(s, name) }) {
-			kept[name] = slices.Clone(values)
+	kept := h.Clone()
+	for name := range kept {
+		if verify.ReservedHeader(name) || slices.ContainsFunc(g.config.Strip, func(s string) bool { return verify.SameHeader(s, name) }) {
+			delete(kept, name)
 		}
 	}
 	return kept
