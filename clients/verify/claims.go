@@ -56,9 +56,9 @@ type subjectID struct {
 func (c *claims) checkDates(now time.Time, leeway time.Duration) *Error {
 	issued, expires := at(c.IssuedAt), at(c.ExpiresAt)
 	switch {
-	case c.ExpiresAt == 0 || c.IssuedAt == 0:
+	case c.IssuedAt == 0:
 		return refuse(ReasonTokenClaims, errRequired)
-	case !expires.After(issued):
+	case !expires.After(issued): // as is one that is missing
 		return refuse(ReasonTokenClaims, errDates)
 	case expires.Sub(issued) > maxLife+leeway:
 		return refuse(ReasonTokenLifetime, nil)

@@ -78,6 +78,6 @@ func ExampleNewRoutes() {
 		"ledger.read":  {"GET /accounts/**"},
 		"ledger.write": {"POST /entries"},
 	})
-	fmt.Println(routes.IsEmpty(), err)
-	// Output: false <nil>
+	fmt.Println(routes != nil, err)
+	// Output: true <nil>
 }

@@ -15,8 +15,9 @@ import (
 // Routes say which scopes open which requests, as the policy of a resource
 // writes them: a scope and the routes it opens, each a method or *, a space and a
 // path. Segments of a path are literal, * for any one that is not empty, or, at
-// the end, ** for one or more, of which the last may be empty. A request that no route matches is refused. The
-// zero value refuses all.
+// the end, ** for one or more, of which the last may be empty. GET does not stand
+// for HEAD. A request that no route matches is refused; the zero value refuses
+// all.
 type Routes struct{ list []route }
 
 type route struct {
@@ -29,7 +30,7 @@ type route struct {
 const maxRoute = 1024 // bytes of a path, as in policy
 
 // NewRoutes reads the routes of scopes. It returns every fault at once.
-func NewRoutes(scopes map[string][]string) (Routes, error) {
+func NewRoutes(scopes map[string][]string) (*Routes, error) {
 	opens := map[string][]string{}
 	var faults []error
 	for _, scope := range slices.Sorted(maps.Keys(scopes)) {
@@ -37,7 +38,7 @@ func NewRoutes(scopes map[string][]string) (Routes, error) {
 			opens[text] = append(opens[text], scope)
 		}
 	}
-	var r Routes
+	r := &Routes{}
 	for _, text := range slices.Sorted(maps.Keys(opens)) {
 		compiled, err := parseRoute(text)
 		if err == nil {
@@ -49,11 +50,11 @@ func NewRoutes(scopes map[string][]string) (Routes, error) {
 		}
 		r.list = append(r.list, compiled)
 	}
-	return r, errors.Join(faults...)
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return r, nil
 }
-
-// IsEmpty reports whether there is no route.
-func (r Routes) IsEmpty() bool { return len(r.list) == 0 }
 
 var errRoute = errors.New(`not "GET /path", with * for any method or one segment, ** at the end for the rest`)
 
@@ -104,7 +105,7 @@ func literal(path string) bool {
 // matches is ReasonRouteUnknown, a path that could be read in two ways
 // ReasonRequestMalformed; ReasonScopeMissing lists the scopes any one of which
 // would do.
-func (r Routes) Check(t *Token, method string, u *url.URL) error {
+func (r *Routes) Check(t *Token, method string, u *url.URL) error {
 	segments, ok := plainPath(u)
 	if !ok {
 		return refuse(ReasonRequestMalformed, errPath)

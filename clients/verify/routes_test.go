@@ -10,7 +10,7 @@ import (
 	"github.com/cambist/cambist/clients/verify"
 )
 
-func newRoutes(t testing.TB, scopes map[string][]string) verify.Routes {
+func newRoutes(t testing.TB, scopes map[string][]string) *verify.Routes {
 	t.Helper()
 	r, err := verify.NewRoutes(scopes)
 	if err != nil {
@@ -92,8 +92,10 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s %s needs %q, want %q", tt.method, tt.target, err.(*verify.Error).Scopes, tt.needs) //nolint:errorlint // likewise
 		}
 	}
-	if err := (verify.Routes{}).Check(tokenWith(t, "a"), "GET", requestURL(t, "/")); reason(err) != unknown || !(verify.Routes{}).IsEmpty() || routes.IsEmpty() {
-		t.Errorf("the zero value: %v", err)
+	for name, empty := range map[string]*verify.Routes{"zero": {}, "of nothing": newRoutes(t, nil), "of a scope that opens nothing": newRoutes(t, map[string][]string{"a": {}})} {
+		if err := empty.Check(tokenWith(t, "a"), "GET", requestURL(t, "/")); reason(err) != unknown {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -128,7 +130,7 @@ func TestNewRoutesRefuses(t *testing.T) {
 		"", "GET", "/a", "GET  /a", "get /a", "G3T /a", "GET a", "GET *", "GET /a b", "GET /a?b", "GET /a#b", `GET /a"`, `GET /a\b`, "GET /{id}", "GET /a;b", "GET /a%20b", "GET /é",
 		"GET /a\x7f", "GET /a*", "GET /**/a", "GET /***", "GET /a/../b", "GET /./a", "GET //a", "GET /a//b", "GET /" + strings.Repeat("a", 1024),
 	} {
-		if r, err := verify.NewRoutes(map[string][]string{"s": {"GET /good", text}}); err == nil {
+		if r, err := verify.NewRoutes(map[string][]string{"s": {"GET /good", text}}); err == nil || r != nil {
 			t.Errorf("%q: %+v", text, r)
 		}
 	}

@@ -67,9 +67,9 @@ func (t *Token) User() (u User, ok bool) { return t.user, t.user != User{} }
 // Workload returns the workload that the token was issued to: its client_id.
 func (t *Token) Workload() spiffeid.ID { return t.client }
 
-// Presenter returns the workload that showed the token on this request: that of
-// Workload, or one that the token's presenters name. It is zero if the connection
-// proved none.
+// Presenter returns the workload that the connection of this request proved, zero
+// if it proved none. It is that of Workload, or one that the token's presenters
+// name, unless the service allows bearer tokens.
 func (t *Token) Presenter() spiffeid.ID { return t.presenter }
 
 // Scopes returns the scopes.

@@ -30,9 +30,10 @@ type Config struct {
 	// proxy in front, which is then the only way to this server. Requests
 	// without TLS are accepted with it alone.
 	Peer func(*http.Request) (verify.Peer, error)
-	// Routes are what Handler lets through, by scope. Without any it lets
-	// through whoever has a token, and scopes are for Require.
-	Routes verify.Routes
+	// Routes are what Handler lets through, by scope. Without them it lets
+	// through whoever has a token, and scopes are for Require; routes that list
+	// nothing let nobody through.
+	Routes *verify.Routes
 	// Strip are more headers to take off each request: those by which a mesh
 	// names its clients, if they are not to reach the handler.
 	Strip []string
@@ -71,7 +72,7 @@ func New(c Config) (*Guard, error) {
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		admitted, err := g.admit(r)
-		if err == nil && !g.config.Routes.IsEmpty() {
+		if err == nil && g.config.Routes != nil {
 			t, _ := verify.FromContext(admitted.Context())
 			err = g.config.Routes.Check(t, r.Method, r.URL)
 		}

@@ -132,6 +132,27 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// A table that lists nothing opens nothing; no table at all leaves scopes to
+// Require.
+func TestEmptyTable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	none, err := verify.NewRoutes(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for routes, want := range map[*verify.Routes]int{nil: http.StatusOK, none: http.StatusForbidden} {
+		r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", nil)
+		r.TLS = &tls.ConnectionState{PeerCertificates: w.svid(t, web).Certificates}
+		r.Header.Set("Authorization", "Bearer "+w.token(t, user()))
+		answer := httptest.NewRecorder()
+		w.guard(t, func(c *nethttp.Config) { c.Routes = routes }).Handler(http.HandlerFunc(seen)).ServeHTTP(answer, r)
+		if answer.Code != want {
+			t.Errorf("%v: %d, want %d", routes, answer.Code, want)
+		}
+	}
+}
+
 // While there are no keys nobody gets through, whatever he shows.
 func TestNoKeys(t *testing.T) {
 	t.Parallel()
