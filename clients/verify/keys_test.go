@@ -432,7 +432,7 @@ func TestRunOnce(t *testing.T) {
 func TestGarbageKeepsTheKeys(t *testing.T) {
 	t.Parallel()
 	key := newSigner(t, "k1")
-	b := newBroker(t, false, key)
+	b := newPublisher(t, false, key)
 	synctest.Test(t, func(t *testing.T) {
 		c := b.config()
 		c.Now = bubbleNow

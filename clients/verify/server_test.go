@@ -18,8 +18,8 @@ import (
 	"github.com/cambist/cambist/clients/verify"
 )
 
-// broker is a real server that publishes keys as the broker does.
-type broker struct {
+// publisher is a real server that publishes keys as the broker does.
+type publisher struct {
 	server  *httptest.Server
 	issuer  string
 	fetches atomic.Int64 // of the key set
@@ -30,10 +30,10 @@ type broker struct {
 	jwks     http.HandlerFunc
 }
 
-// newBroker returns one that serves over TLS, or with http in plain.
-func newBroker(t *testing.T, plain bool, signers ...*jws.Signer) *broker {
+// newPublisher returns one that serves over TLS, or with http in plain.
+func newPublisher(t *testing.T, plain bool, signers ...*jws.Signer) *publisher {
 	t.Helper()
-	b := &broker{}
+	b := &publisher{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
 		b.mu.Lock()
@@ -67,7 +67,7 @@ func newBroker(t *testing.T, plain bool, signers ...*jws.Signer) *broker {
 	return b
 }
 
-func (b *broker) publish(t *testing.T, signers ...*jws.Signer) {
+func (b *publisher) publish(t *testing.T, signers ...*jws.Signer) {
 	t.Helper()
 	keys := make([]jws.Key, len(signers))
 	for i, s := range signers {
@@ -83,14 +83,14 @@ func (b *broker) publish(t *testing.T, signers ...*jws.Signer) {
 	})
 }
 
-func (b *broker) serve(jwks http.HandlerFunc) {
+func (b *publisher) serve(jwks http.HandlerFunc) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.jwks = jwks
 }
 
 // config is that of a service whose broker this is.
-func (b *broker) config() verify.Config {
+func (b *publisher) config() verify.Config {
 	c := verify.Config{Issuer: b.issuer, Audiences: []string{orders}, Dev: true, Now: fixed}
 	if b.server.TLS != nil {
 		c.Keys.Roots = x509.NewCertPool()
@@ -100,7 +100,7 @@ func (b *broker) config() verify.Config {
 }
 
 // claims are those of a token of this broker.
-func (b *broker) claims() object { return workloadClaims().with("iss", b.issuer) }
+func (b *publisher) claims() object { return workloadClaims().with("iss", b.issuer) }
 
 // running returns a verifier that fetched once, with or without success.
 func running(t *testing.T, c verify.Config) *verify.Verifier {
@@ -133,7 +133,7 @@ func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k1")
 	for _, plain := range []bool{false, true} {
-		b := newBroker(t, plain, s)
+		b := newPublisher(t, plain, s)
 		v := running(t, b.config())
 		if err := v.Ready(); err != nil {
 			t.Fatal(err)
@@ -152,24 +152,24 @@ func TestDiscovery(t *testing.T) {
 func TestDiscoveryRefuses(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k1")
-	elsewhere := newBroker(t, false, s)
-	tests := map[string]func(b *broker, c *verify.Config){
-		"another issuer":     func(b *broker, _ *verify.Config) { b.metadata.Issuer += "/" },
-		"jwks_uri elsewhere": func(b *broker, _ *verify.Config) { b.metadata.JWKSURI = elsewhere.metadata.JWKSURI },
-		"jwks_uri by http": func(b *broker, _ *verify.Config) {
+	elsewhere := newPublisher(t, false, s)
+	tests := map[string]func(b *publisher, c *verify.Config){
+		"another issuer":     func(b *publisher, _ *verify.Config) { b.metadata.Issuer += "/" },
+		"jwks_uri elsewhere": func(b *publisher, _ *verify.Config) { b.metadata.JWKSURI = elsewhere.metadata.JWKSURI },
+		"jwks_uri by http": func(b *publisher, _ *verify.Config) {
 			b.metadata.JWKSURI = "http" + strings.TrimPrefix(b.metadata.JWKSURI, "https")
 		},
-		"jwks_uri with a user": func(b *broker, _ *verify.Config) {
+		"jwks_uri with a user": func(b *publisher, _ *verify.Config) {
 			b.metadata.JWKSURI = strings.Replace(b.metadata.JWKSURI, "://", "://u@", 1)
 		},
-		"no jwks_uri":         func(b *broker, _ *verify.Config) { b.metadata.JWKSURI = "" },
-		"jwks_uri is nothing": func(b *broker, _ *verify.Config) { b.metadata.JWKSURI = b.issuer + "/nothing" },
-		"redirect": func(b *broker, _ *verify.Config) {
+		"no jwks_uri":         func(b *publisher, _ *verify.Config) { b.metadata.JWKSURI = "" },
+		"jwks_uri is nothing": func(b *publisher, _ *verify.Config) { b.metadata.JWKSURI = b.issuer + "/nothing" },
+		"redirect": func(b *publisher, _ *verify.Config) {
 			b.jwks = func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, elsewhere.metadata.JWKSURI, http.StatusFound)
 			}
 		},
-		"not trusted":    func(_ *broker, c *verify.Config) { c.Keys.Roots = x509.NewCertPool() },
+		"not trusted":    func(_ *publisher, c *verify.Config) { c.Keys.Roots = x509.NewCertPool() },
 		"error page":     serving(http.StatusInternalServerError, `{"keys":[]}`),
 		"HTML":           serving(http.StatusOK, "<html>"),
 		"empty":          serving(http.StatusOK, ""),
@@ -181,7 +181,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBroker(t, false, s)
+			b := newPublisher(t, false, s)
 			c := b.config()
 			c.Keys.Roots.AddCert(elsewhere.server.Certificate())
 			change(b, &c)
@@ -199,8 +199,8 @@ func TestDiscoveryRefuses(t *testing.T) {
 	}
 }
 
-func serving(status int, body string) func(*broker, *verify.Config) {
-	return func(b *broker, _ *verify.Config) {
+func serving(status int, body string) func(*publisher, *verify.Config) {
+	return func(b *publisher, _ *verify.Config) {
 		b.serve(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
 			_, _ = w.Write([]byte(body))
@@ -212,7 +212,7 @@ func serving(status int, body string) func(*broker, *verify.Config) {
 func TestSkippedKeys(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k1")
-	b := newBroker(t, false)
+	b := newPublisher(t, false)
 	good, err := jws.MarshalKeySet([]jws.Key{s.Key()})
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +232,7 @@ func TestSkippedKeys(t *testing.T) {
 func TestLoopbackIsNotConnectedTo(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k1")
-	b := newBroker(t, false, s)
+	b := newPublisher(t, false, s)
 	for address, want := range map[string]bool{
 		"127.0.0.1": false, "127.8.9.1": false, "::1": false, "::ffff:127.0.0.1": false, "0.0.0.0": false, "::": false, "169.254.169.254": false, "fe80::1": false,
 		"ff02::1": false, "224.0.0.1": false, "10.0.0.1": true, "192.168.1.1": true, "fd00::1": true, "8.8.8.8": true,
@@ -273,7 +273,7 @@ func TestKeysFromWorkload(t *testing.T) {
 	s := newSigner(t, "k1")
 	root := newRoot(t)
 	svid := root.svid(t, gateway, nil)
-	b := newBroker(t, true, s)
+	b := newPublisher(t, true, s)
 	server := httptest.NewUnstartedServer(b.server.Config.Handler)
 	server.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate(svid)}}
 	server.StartTLS()

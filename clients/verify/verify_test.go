@@ -204,9 +204,6 @@ func TestVerifyRefuses(t *testing.T) {
 		"sub with an odd name":     {u.with("sub", "Corp:00u1"), verify.ReasonTokenClaims},
 		"sub with a long name":     {u.with("sub", strings.Repeat("a", 33)+":00u1"), verify.ReasonTokenClaims},
 		"sub without a user":       {u.with("sub", "corp:").with("sub_id", object{"format": "iss_sub", "iss": "https://acme.okta.com", "sub": ""}), verify.ReasonTokenClaims},
-		"sub with a control":       {u.with("sub", "corp:a\nb").with("sub_id", object{"format": "iss_sub", "iss": "https://acme.okta.com", "sub": "a\nb"}), verify.ReasonTokenClaims},
-		"sub that turns the text":  {u.with("sub", "corp:a\u202eb").with("sub_id", object{"format": "iss_sub", "iss": "https://acme.okta.com", "sub": "a\u202eb"}), verify.ReasonTokenClaims},
-		"sub that was repaired":    {u.with("sub", "corp:a\ufffd").with("sub_id", object{"format": "iss_sub", "iss": "https://acme.okta.com", "sub": "a\ufffd"}), verify.ReasonTokenClaims},
 		"sub too long":             {u.with("sub", "corp:"+strings.Repeat("a", 2048)).with("sub_id", object{"format": "iss_sub", "iss": "https://acme.okta.com", "sub": strings.Repeat("a", 2048)}), verify.ReasonTokenClaims},
 		"no jti":                   {w.without("jti"), verify.ReasonTokenClaims},
 		"jti too long":             {w.with("jti", strings.Repeat("a", 257)), verify.ReasonTokenClaims},
@@ -217,7 +214,6 @@ func TestVerifyRefuses(t *testing.T) {
 		"scope empty":              {w.with("scope", ""), verify.ReasonTokenClaims},
 		"scope a list":             {w.with("scope", []string{"orders.read"}), verify.ReasonTokenClaims},
 		"scope of ten thousand":    {w.with("scope", strings.Repeat("a ", 4000)+"a"), verify.ReasonTokenClaims},
-		"txn with a control":       {w.with("txn", "a\x7f"), verify.ReasonTokenClaims},
 		"anc with nothing":         {w.with("anc", []string{""}), verify.ReasonTokenClaims},
 		"anc a string":             {w.with("anc", "a"), verify.ReasonTokenClaims},
 		"presenters a string":      {w.with("presenters", web.String()), verify.ReasonTokenClaims},
@@ -227,7 +223,6 @@ func TestVerifyRefuses(t *testing.T) {
 		"act null":                 {w.with("act", nil), verify.ReasonTokenClaims},
 		"act without a sub":        {w.with("act", object{"iss": "x"}), verify.ReasonTokenClaims},
 		"act within without a sub": {w.with("act", object{"sub": "x", "act": object{}}), verify.ReasonTokenClaims},
-		"act with a control":       {w.with("act", object{"sub": "a\nb"}), verify.ReasonTokenClaims},
 		"act with more":            {w.with("act", object{"sub": "x", "client_id": "y"}), verify.ReasonTokenClaims},
 		"act over the cap":         {w.with("act", chain(verify.MaxActors+1)), verify.ReasonTokenClaims},
 		"cnf a string":             {w.with("cnf", "x"), verify.ReasonTokenClaims},
@@ -237,6 +232,18 @@ func TestVerifyRefuses(t *testing.T) {
 		"thumbprint loose":         {w.with("cnf", object{"x5t#S256": thumb[:42] + "h"}), verify.ReasonTokenClaims},
 		"case variant":             {w.with("Client_ID", "x"), verify.ReasonTokenClaims},
 		"long s":                   {w.with("\u017fub", "x"), verify.ReasonTokenClaims},
+	}
+	for _, text := range []string{"a\nb", "a\u0085b", "a\u202eb", "a\u2066b", "a\u2028b", "a\u2029b", "a\ufffdb"} { // a control, or what turns or ends a line, or was repaired
+		named := object{"format": "iss_sub", "iss": "https://acme.okta.com", "sub": text}
+		for name, claims := range map[string]object{
+			"sub": u.with("sub", "corp:"+text).with("sub_id", named), "jti": w.with("jti", text), "txn": w.with("txn", text), "anc": w.with("anc", []string{"a", text}),
+			"act": w.with("act", object{"sub": text}), "issuer in act": w.with("act", object{"sub": "a", "iss": text}), "issuer in sub_id": u.with("sub_id", object{"format": "iss_sub", "iss": text, "sub": "00u1"}),
+		} {
+			tests[fmt.Sprintf("%s %q", name, text)] = struct {
+				claims object
+				want   verify.Reason
+			}{claims, verify.ReasonTokenClaims}
+		}
 	}
 	for _, text := range []string{"a  b", " a", "a ", "a\tb", "a\u00a0b", "a\u200bb", `a"b`, `a\b`, "a\u202eb"} { // GV-6
 		tests["scope "+text] = struct {
@@ -298,6 +305,8 @@ func TestVerifyRefusesHeaders(t *testing.T) {
 	}
 	good := sign(t, s, "at+jwt", payload)
 	const at = `"typ":"at+jwt"`
+	canary := newPublisher(t, true, stranger)
+	there := canary.metadata.JWKSURI
 	jwk := `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
 	tests := map[string]struct {
 		token string
@@ -343,13 +352,16 @@ func TestVerifyRefusesHeaders(t *testing.T) {
 	for _, alg := range []string{"ES384", "RS256", "PS256", "EdDSA"} { // known, not allowed here
 		add("alg "+alg, `{"alg":"`+alg+`","kid":"k1",`+at+`}`, verify.ReasonTokenAlgorithm)
 	}
-	for _, member := range []string{`"jwk":` + jwk, `"jku":"https://evil.example/k"`, `"x5u":"https://evil.example/k"`, `"x5c":["AA"]`, `"crit":["x"]`, `"crit":["b64"],"b64":false`, `"b64":false`, `"zip":"DEF"`, `"cty":"JWT"`} {
+	for _, member := range []string{`"jwk":` + jwk, `"jku":"` + there + `"`, `"x5u":"` + there + `"`, `"x5c":["AA"]`, `"crit":["x"]`, `"crit":["b64"],"b64":false`, `"b64":false`, `"zip":"DEF"`, `"cty":"JWT"`} {
 		add(member, `{"alg":"ES256","kid":"k1",`+at+`,`+member+`}`, verify.ReasonTokenMalformed)
 	}
 	for name, tt := range tests {
 		if token, err := asWeb(t, v, tt.token); reason(err) != tt.want || token != nil {
 			t.Errorf("%s: %v, want %s", name, err, tt.want)
 		}
+	}
+	if n := canary.asked.Load(); n != 0 {
+		t.Errorf("what a header names was asked for %d times", n)
 	}
 }
 
