@@ -63,7 +63,6 @@ func tlsClient(c *Config) *tls.Config {
 
 var (
 	errAddress   = errors.New("the address is of this machine or of its link")
-	errLarge     = errors.New("the document is too large")
 	errNoKeys    = errors.New("no key in the set can be used")
 	errDocument  = errors.New("not the metadata of this issuer")
 	errElsewhere = errors.New("jwks_uri is not on the host of the issuer; if it should be there, set Keys.URL")
@@ -157,12 +156,9 @@ func (f *fetcher) get(ctx context.Context, address string) (body []byte, maxAge 
 	if response.StatusCode != http.StatusOK {
 		return nil, 0, fmt.Errorf("get %s: status %d", address, response.StatusCode)
 	}
-	body, err = io.ReadAll(io.LimitReader(response.Body, jws.MaxKeySetBytes+1))
+	body, err = io.ReadAll(io.LimitReader(response.Body, jws.MaxKeySetBytes+1)) // one over the limit is refused when it is parsed
 	if err != nil {
 		return nil, 0, fmt.Errorf("get %s: %w", address, err)
-	}
-	if len(body) > jws.MaxKeySetBytes {
-		return nil, 0, fmt.Errorf("get %s: %w", address, errLarge)
 	}
 	return body, refreshAfter(response.Header), nil
 }
@@ -196,5 +192,5 @@ func readFile(name string) ([]byte, error) {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errFile
 	}
-	return io.ReadAll(io.LimitReader(file, jws.MaxKeySetBytes+1)) // one over the limit is refused when it is parsed
+	return io.ReadAll(io.LimitReader(file, jws.MaxKeySetBytes+1))
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/cambist/cambist/broker/jws"
 	"github.com/cambist/cambist/clients/verify"
@@ -135,6 +136,32 @@ func TestRefresh(t *testing.T) {
 		}
 		if st := v.Status(); st.Err != nil || len(at) < 3 {
 			t.Errorf("it did not recover: %+v", st)
+		}
+	})
+}
+
+// The replicas of a service do not all ask at once.
+func TestRefreshIsSpread(t *testing.T) {
+	t.Parallel()
+	key := newSigner(t, "k1")
+	synctest.Test(t, func(t *testing.T) {
+		scripts := make([]*script, 20)
+		for i := range scripts {
+			scripts[i] = &script{}
+			scripts[i].publish(key)
+			scripted(t, scripts[i], nil)
+		}
+		pass(6 * time.Minute)
+		seen := map[time.Duration]bool{}
+		for _, s := range scripts {
+			at := s.times(1)
+			if len(at) != 1 || at[0] < 5*time.Minute || at[0] > 5*time.Minute+31*time.Second {
+				t.Fatalf("%v", at)
+			}
+			seen[at[0]] = true
+		}
+		if len(seen) < 3 {
+			t.Errorf("all of them at %v", seen)
 		}
 	})
 }
@@ -348,27 +375,40 @@ func TestMaxStale(t *testing.T) {
 	}
 }
 
-// elapsedClock is a clock whose wall was set back: only its monotonic reading
-// says how much time has passed.
-func TestWallSetBack(t *testing.T) {
+// Of the two clocks the one counts by which more time has passed: the monotonic
+// one stands still while a machine is suspended, the wall can be set back.
+func TestTwoClocks(t *testing.T) {
 	t.Parallel()
 	key := newSigner(t, "k1")
-	now := time.Now() // with a monotonic reading
+	began := time.Now()
+	now := began
 	v := newVerifier(t, func(c *verify.Config) { c.Now = func() time.Time { return now } }, key)
-	for step, tt := range map[string]struct {
-		now  time.Time
-		good bool
+	for name, tt := range map[string]struct {
+		wall, monotonic time.Duration
+		good            bool
 	}{
-		"a day":                   {now.Add(24 * time.Hour), true},
-		"more":                    {now.Add(24*time.Hour + 1), false},
-		"more, by the wall alone": {now.Round(0).Add(24*time.Hour + 1), false},
-		"less, by the wall alone": {now.Round(0).Add(-time.Hour), true},
+		"at first":                 {0, 0, true},
+		"a day":                    {24 * time.Hour, 24 * time.Hour, true},
+		"more":                     {24*time.Hour + 1, 24*time.Hour + 1, false},
+		"suspended":                {24*time.Hour + 1, time.Minute, false},
+		"set back":                 {-time.Hour, 24*time.Hour + 1, false},
+		"set back, not much later": {-time.Hour, time.Minute, true},
 	} {
-		now = tt.now
+		now = began.Add(tt.wall)
+		*monotonic(&now) += int64(tt.monotonic - tt.wall)
 		if (v.Ready() == nil) != tt.good {
-			t.Errorf("%s: %v", step, v.Ready())
+			t.Errorf("%s: %v", name, v.Ready())
 		}
 	}
+}
+
+// monotonic returns the monotonic reading of a time that has one: the second word
+// of a time.Time since Go 1.9. Nothing else can set it apart from the wall.
+func monotonic(t *time.Time) *int64 {
+	return &(*struct {
+		wall uint64
+		ext  int64
+	})(unsafe.Pointer(t)).ext //nolint:gosec // see above
 }
 
 // A machine that was suspended looks at once: its timers stood still, its wall
@@ -415,9 +455,12 @@ func TestRunOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := asWeb(t, v, sign(t, key, "at+jwt", workloadClaims().json(t))); reason(err) != verify.ReasonKeysUnavailable || !strings.Contains(v.Ready().Error(), "Run") {
-		t.Errorf("%v, %v", err, v.Ready())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		if _, err := asWeb(t, v, sign(t, key, "at+jwt", workloadClaims().json(t))); reason(err) != verify.ReasonKeysUnavailable || !strings.Contains(v.Ready().Error(), "Run") || time.Since(began) != 0 {
+			t.Errorf("%v, %v after %v", err, v.Ready(), time.Since(began))
+		}
+	})
 	// One that ran may run again.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

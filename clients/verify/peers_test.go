@@ -45,6 +45,10 @@ func TestPeersByBundle(t *testing.T) {
 	id := func(text string) []*x509.Certificate { return raw(uriName(text)) }
 	leaf := root.svid(t, web, nil)
 	byLeaf := &pki{key: leaf.PrivateKey, certificate: leaf.Certificates[0]}
+	trailing := func(c *x509.Certificate) { // which crypto/x509 lets pass, and others may read
+		rawSAN(uriName(web.String()))(c)
+		c.ExtraExtensions[0].Value = append(c.ExtraExtensions[0].Value, 0x30, 0x00)
+	}
 	ttl := func(from, to time.Duration) func(*x509.Certificate) {
 		return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = start.Add(from), start.Add(to) }
 	}
@@ -69,6 +73,7 @@ func TestPeersByBundle(t *testing.T) {
 		}), true},
 
 		"no URI":                      {raw(dnsName("web.shop")), false},
+		"names behind the names":      {with(trailing), false},
 		"no SAN":                      {with(func(c *x509.Certificate) { c.URIs = nil }), false},
 		"two URIs":                    {raw(uriName(web.String()), uriName(other.String())), false},
 		"one URI twice":               {raw(uriName(web.String()), uriName(web.String())), false},

@@ -153,6 +153,10 @@ func TestDiscoveryRefuses(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k1")
 	elsewhere := newPublisher(t, false, s)
+	good, err := jws.MarshalKeySet([]jws.Key{s.Key()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]func(b *publisher, c *verify.Config){
 		"another issuer":     func(b *publisher, _ *verify.Config) { b.metadata.Issuer += "/" },
 		"jwks_uri elsewhere": func(b *publisher, _ *verify.Config) { b.metadata.JWKSURI = elsewhere.metadata.JWKSURI },
@@ -170,7 +174,8 @@ func TestDiscoveryRefuses(t *testing.T) {
 			}
 		},
 		"not trusted":    func(_ *publisher, c *verify.Config) { c.Keys.Roots = x509.NewCertPool() },
-		"error page":     serving(http.StatusInternalServerError, `{"keys":[]}`),
+		"error":          serving(http.StatusInternalServerError, string(good)),
+		"of a cache":     serving(http.StatusNonAuthoritativeInfo, string(good)),
 		"HTML":           serving(http.StatusOK, "<html>"),
 		"empty":          serving(http.StatusOK, ""),
 		"no keys":        serving(http.StatusOK, `{"keys":[]}`),
@@ -234,7 +239,7 @@ func TestLoopbackIsNotConnectedTo(t *testing.T) {
 	s := newSigner(t, "k1")
 	b := newPublisher(t, false, s)
 	for address, want := range map[string]bool{
-		"127.0.0.1": false, "127.8.9.1": false, "::1": false, "::ffff:127.0.0.1": false, "0.0.0.0": false, "::": false, "169.254.169.254": false, "fe80::1": false,
+		"127.0.0.1": false, "127.8.9.1": false, "::1": false, "::ffff:127.0.0.1": false, "0.0.0.0": false, "::ffff:0.0.0.0": false, "::": false, "169.254.169.254": false, "fe80::1": false,
 		"ff02::1": false, "224.0.0.1": false, "10.0.0.1": true, "192.168.1.1": true, "fd00::1": true, "8.8.8.8": true,
 	} {
 		for _, dev := range []bool{false, true} {
