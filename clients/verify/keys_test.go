@@ -528,11 +528,20 @@ func TestKeyFile(t *testing.T) {
 		expect(t, v, second, "")
 		expect(t, v, first, verify.ReasonTokenKeyUnknown)
 	})
-	dir := t.TempDir()
-	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
-	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.WriteFile(large, []byte(`{"keys":[]`+strings.Repeat(" ", 1<<20)+`}`), 0o600)); err != nil {
+	body, err := os.ReadFile(name)
+	if err != nil {
 		t.Fatal(err)
 	}
+	dir := t.TempDir()
+	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.WriteFile(large, append(body, strings.Repeat(" ", 1<<20)...), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.OpenFile(pipe, os.O_RDWR, 0) // who reads it waits for ever
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
 	for _, name := range []string{pipe, large, dir, filepath.Join(dir, "none")} {
 		v := running(t, verify.Config{Issuer: issuer, Audiences: []string{orders}, Now: fixed, Keys: verify.KeySource{File: name}})
 		if v.Ready() == nil || v.Status().Err == nil {

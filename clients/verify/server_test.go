@@ -180,7 +180,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 		"empty":          serving(http.StatusOK, ""),
 		"no keys":        serving(http.StatusOK, `{"keys":[]}`),
 		"an unknown key": serving(http.StatusOK, `{"keys":[{"kty":"AKP","kid":"a"}]}`),
-		"5 MiB":          serving(http.StatusOK, `{"keys":[]`+strings.Repeat(" ", 5<<20)+`}`),
+		"5 MiB":          serving(http.StatusOK, string(good)+strings.Repeat(" ", 5<<20)),
 		"a private key":  serving(http.StatusOK, `{"keys":[{"kty":"EC","kid":"a","d":"AA"}]}`),
 	}
 	for name, change := range tests {
