@@ -248,8 +248,9 @@ func TestResumption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	authority := w.bundle.X509Authorities()[0]
 	pool := x509.NewCertPool()
-	pool.AddCert(w.ca.Certificates[0])
+	pool.AddCert(authority)
 	verifying := func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool }
 	bySPIFFE := func(c *tls.Config) {
 		tlsconfig.HookMTLSServerConfig(c, w.server, w.bundle, tlsconfig.AuthorizeAny())
@@ -290,7 +291,7 @@ func TestResumption(t *testing.T) {
 			connections = append(connections, open{name, c, address})
 		}
 	}
-	w.bundle.RemoveX509Authority(w.ca.Certificates[0])
+	w.bundle.RemoveX509Authority(authority)
 	for _, o := range connections {
 		if status, _, body := get(t, o.client, o.address, w.token(t, user())); status != http.StatusUnauthorized { // on the open connection
 			t.Errorf("%s: the authority left: %d %s", o.name, status, body)

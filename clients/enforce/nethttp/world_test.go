@@ -6,16 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"io"
 	"maps"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +22,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
+	"github.com/cambist/cambist/broker/devkit/trust"
 	"github.com/cambist/cambist/broker/jws"
 	"github.com/cambist/cambist/broker/oauth"
 	"github.com/cambist/cambist/clients/enforce/nethttp"
@@ -47,17 +44,21 @@ var (
 // world is a trust domain, a broker's key, and the service that they are for.
 // Its clock is the real one: TLS reads that as well.
 type world struct {
-	ca, server *x509svid.SVID // ca is no SVID, but has the same parts
-	bundle     *x509bundle.Bundle
-	signer     *jws.Signer
-	config     verify.Config
-	verifier   *verify.Verifier
+	ca       *trust.CA
+	bundle   *x509bundle.Bundle
+	server   *x509svid.SVID
+	signer   *jws.Signer
+	config   verify.Config
+	verifier *verify.Verifier
 }
 
 func newWorld(t testing.TB, change func(*verify.Config)) *world {
 	t.Helper()
-	w := &world{ca: issue(t, nil, spiffeid.ID{})}
-	w.bundle = x509bundle.FromX509Authorities(prod, w.ca.Certificates)
+	ca, err := trust.New(prod, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{ca: ca, bundle: ca.Bundle()}
 	w.server = w.svid(t, self)
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -102,41 +103,13 @@ func (w *world) run(t testing.TB) *verify.Verifier {
 	return v
 }
 
-// issue makes a certificate under ca, or a new authority without one.
-func issue(t testing.TB, ca *x509svid.SVID, id spiffeid.ID) *x509svid.SVID {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
-		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	parent, signer := template, key
-	if ca != nil {
-		template.IsCA, template.KeyUsage, template.URIs = false, x509.KeyUsageDigitalSignature, []*url.URL{id.URL()}
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-		parent, signer = ca.Certificates[0], ca.PrivateKey.(*ecdsa.PrivateKey)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &x509svid.SVID{ID: id, Certificates: []*x509.Certificate{c}, PrivateKey: key}
-}
-
 func (w *world) svid(t testing.TB, id spiffeid.ID) *x509svid.SVID {
 	t.Helper()
-	return issue(t, w.ca, id)
+	s, err := w.ca.SVID(id, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func (w *world) peers(t testing.TB) *verify.Peers {
