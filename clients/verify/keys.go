@@ -185,6 +185,7 @@ func (k *keys) refresh(ctx context.Context) {
 // a service do not ask the issuer all at once.
 func spread(d time.Duration) time.Duration {
 	var raw [8]byte
-	_, _ = rand.Read(raw[:])                                               // it never fails
+	_, _ = rand.Read(raw[:]) // it never fails
+
 	return d + time.Duration(binary.BigEndian.Uint64(raw[:])%uint64(d/10)) //nolint:gosec // d is at least a second
 }

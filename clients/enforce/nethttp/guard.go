@@ -37,7 +37,7 @@ type Config struct {
 	// Strip are more headers to take off each request: those by which a mesh
 	// names its clients, if they are not to reach the handler.
 	Strip []string
-	// Refused, if set, hears of each refusal.
+	// Refused, if set, hears of each refusal, with the request as it came.
 	Refused func(*http.Request, *verify.Error)
 }
 
