@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -348,6 +349,14 @@ func TestPoolsHaveNames(t *testing.T) {
 	for _, want := range []string{"heartbeat", "policy", "audit", "admin", "report"} {
 		if !strings.Contains(names, "cambist "+want) {
 			t.Errorf("no connection is called %q: %s", want, names)
+		}
+	}
+	for name, db := range map[string]*sql.DB{"admin": s.Writer(), "policy": s.Reader(), "report": s.Report()} {
+		for setting, want := range map[string]string{"statement_timeout": "30s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "10s", "synchronous_commit": "on"} {
+			var have string
+			if err := db.QueryRowContext(t.Context(), "SHOW "+setting).Scan(&have); err != nil || have != want {
+				t.Errorf("%s: %s is %q, %v", name, setting, have, err)
+			}
 		}
 	}
 }

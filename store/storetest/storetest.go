@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ func Run(t *testing.T, open Opener) {
 		"replicas":   testReplicas,
 		"wait":       testWait,
 		"quiet":      testWaitIsQuiet,
+		"many":       testManyWait,
 		"large":      testLarge,
 		"stamp":      testStamp,
 		"bad values": testBadValues,
@@ -391,6 +393,30 @@ func testWait(t *testing.T, s store.Store) {
 			}
 		}
 	}
+}
+
+// Many may wait: a write wakes every one, and each can be ended by itself.
+func testManyWait(t *testing.T, s store.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	var woken [3]atomic.Int64
+	for i := range woken {
+		waiting.Go(func() {
+			for s.Wait(ctx) == nil {
+				woken[i].Add(1)
+			}
+		})
+	}
+	for i := broker.Revision(0); woken[0].Load() < 3 || woken[1].Load() < 3 || woken[2].Load() < 3; i++ {
+		write(t, s, i, mapping("a", fmt.Sprintf(`{"v":%d}`, i)))
+	}
+	one, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Wait(one) }()
+	end()
+	<-ended // whatever it was told
+	cancel()
+	waiting.Wait()
 }
 
 // Without a write nobody is woken for ever: at most the hints that were under way.
