@@ -119,6 +119,18 @@ func (f *fake) count(call string) (n int) {
 	return n
 }
 
+func (f *fake) row() store.Replica {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rows["r1"]
+}
+
+func (f *fake) log() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls)
+}
+
 func (f *fake) Heartbeat(_ context.Context, r store.Replica) (b store.Beat, err error) {
 	err = f.call("heartbeat", func() {
 		f.rows[r.ID] = r

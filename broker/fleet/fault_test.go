@@ -53,7 +53,7 @@ func TestLargerTimeline(t *testing.T) {
 		})
 		pass(2 * time.Second)
 		if s := r.Status(); !s.Ready() || s.Reloads != 1 || s.Timeline != 2 || f.count("load") != 2 || f.count("load at") != 1 || !r.warned("new timeline") {
-			t.Errorf("%+v, calls %v", s, f.calls)
+			t.Errorf("%+v, calls %v", s, f.log())
 		}
 		// A load that fails is tried again, and nothing is believed before.
 		f.set(func(f *fake) { f.timeline, f.failing["load"], f.at = 3, errAway, nil })

@@ -33,15 +33,14 @@ func TestRowComesFirst(t *testing.T) {
 			t.Error("something is served before anything was asked")
 		}
 		synctest.Wait()
-		if !slices.Equal(f.calls, []string{"heartbeat", "load"}) || f.rows["r1"].Applied != 0 {
-			t.Errorf("calls %v, row %+v", f.calls, f.rows["r1"])
+		if !slices.Equal(f.log(), []string{"heartbeat", "load"}) || f.row().Applied != 0 {
+			t.Errorf("calls %v, row %+v", f.log(), f.row())
 		}
 		if s := r.Status(); r.revision() != 1 || !s.Ready() || s.Problem != "" || s.Beats != 1 || s.LastResync.IsZero() {
 			t.Errorf("%+v", s)
 		}
 		pass(1200 * time.Millisecond)
-		synctest.Wait()
-		if row := f.rows["r1"]; row.Applied != 1 || row.Version != "v1" || row.SeenAt.Sub(row.StartedAt) < 800*time.Millisecond {
+		if row := f.row(); row.Applied != 1 || row.Version != "v1" || row.SeenAt.Sub(row.StartedAt) < 800*time.Millisecond {
 			t.Errorf("row %+v", row)
 		}
 		r.end(t)
@@ -222,10 +221,10 @@ func TestNewerRevisionExtendsNothing(t *testing.T) {
 				if s := r.Status(); !s.Ready() || s.Revision != 2 || s.Problem != "" {
 					t.Errorf("%+v", s)
 				}
+				r.end(t)
 				if prepared[0] != 1 || prepared[len(prepared)-1] != 2 {
 					t.Errorf("prepared %v", prepared)
 				}
-				r.end(t)
 			})
 		})
 	}

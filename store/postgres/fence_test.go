@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -256,34 +257,51 @@ func TestUnknownOutcome(t *testing.T) {
 	if _, err := s.Write(t.Context(), w); err != nil { // opens connections while commits are answered
 		t.Fatal(err)
 	}
-	// Commits now wait for a standby that there is not.
+	if err := s.AppendRecords(t.Context(), []store.RecordRow{record(1)}); err != nil {
+		t.Fatal(err)
+	}
 	admin, err := pgx.Connect(t.Context(), server.DSN("postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = admin.Close(context.Background()) }()
-	for _, text := range []string{"ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)"} {
+	// Commits now wait for a standby that there is not.
+	for _, text := range []string{"ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"} {
 		if _, err := admin.Exec(t.Context(), text); err != nil {
 			t.Fatal(err)
+		}
+	}
+	stuck := func(want int) {
+		t.Helper()
+		for have := -1; have != want; {
+			if err := admin.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&have); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	for name, do := range map[string]func(context.Context) error{
 		"write":  func(ctx context.Context) error { _, err := s.Write(ctx, w); return err },
 		"key":    func(ctx context.Context) error { return s.InsertKey(ctx, key, 0) },
-		"append": func(ctx context.Context) error { return s.AppendRecords(ctx, []store.RecordRow{record(1)}) },
+		"append": func(ctx context.Context) error { return s.AppendRecords(ctx, []store.RecordRow{record(2)}) },
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		err := do(ctx)
-		cancel()
-		if !errors.Is(err, store.ErrUnknownOutcome) || broker.AsError(err).Code != broker.CodeUnavailable {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- do(ctx) }()
+		if name != "append" { // that one gives up by itself
+			stuck(1)
+			cancel()
+		}
+		if err := <-done; !errors.Is(err, store.ErrUnknownOutcome) || broker.AsError(err).Code != broker.CodeUnavailable {
 			t.Errorf("%s: %v", name, err)
 		}
+		cancel()
+		stuck(0) // the server has heard of it
 	}
 	// And indeed they were committed.
 	if _, revision, err := s.Load(t.Context()); err != nil || revision != 3 {
 		t.Errorf("revision %d, %v", revision, err)
 	}
-	if last, err := s.LastRecord(t.Context(), "r"); err != nil || last.Seq != 1 {
+	if last, err := s.LastRecord(t.Context(), "r"); err != nil || last.Seq != 2 {
 		t.Errorf("last %d, %v", last.Seq, err)
 	}
 }
@@ -348,6 +366,14 @@ func TestPoolsHaveNames(t *testing.T) {
 	for _, want := range []string{"heartbeat", "policy", "audit", "admin", "report"} {
 		if !strings.Contains(names, "cambist "+want) {
 			t.Errorf("no connection is called %q: %s", want, names)
+		}
+	}
+	for name, db := range map[string]*sql.DB{"admin": s.Writer(), "policy": s.Reader(), "report": s.Report()} {
+		for setting, want := range map[string]string{"statement_timeout": "30s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "10s", "synchronous_commit": "on"} {
+			var have string
+			if err := db.QueryRowContext(t.Context(), "SHOW "+setting).Scan(&have); err != nil || have != want {
+				t.Errorf("%s: %s is %q, %v", name, setting, have, err)
+			}
 		}
 	}
 }

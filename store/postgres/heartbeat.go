@@ -107,7 +107,7 @@ func (s *Store) probe() {
 	}
 	s.behind(func() {
 		defer s.fence.probed.Store(false)
-		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+		ctx, cancel := context.WithTimeout(s.life, connectTimeout)
 		defer cancel()
 		var asked sync.WaitGroup
 		for _, host := range s.hosts { // at once: one that is frozen takes all the time there is

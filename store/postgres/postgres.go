@@ -56,15 +56,16 @@ type Store struct {
 	closed bool
 	wait   sync.WaitGroup // for probes and for pools that close behind
 
-	listening chan struct{} // holds one token, which whoever uses the listener has taken
-	listener  *pgx.Conn
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	hearing hearing
 }
 
 // Open prepares the pools. It does not connect: a server that starts while its
 // database is away lives and waits. Check says whether the database will do.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s := &Store{config: c, listening: make(chan struct{}, 1)}
-	s.listening <- struct{}{}
+	s := &Store{config: c, hearing: newHearing()}
+	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	s.buffers.New = func() any { return new(arrays) }
 	for _, p := range []struct {
 		to      **pool
@@ -152,23 +153,22 @@ func becomeOwner(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// Close closes every pool.
+// Close ends whoever waits for a notification and closes every pool.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	s.end()
 	for _, p := range s.pools() {
 		if p != nil {
 			p.close()
 		}
 	}
 	s.wait.Wait()
-	<-s.listening
-	defer func() { s.listening <- struct{}{} }()
-	if s.listener != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-		defer cancel()
-		return s.listener.Close(ctx)
+	s.hearing.turn <- struct{}{} // nobody has it for long any more
+	defer func() { <-s.hearing.turn }()
+	if s.hearing.conn != nil {
+		s.deafen(context.Background())
 	}
 	return nil
 }

@@ -244,27 +244,6 @@ func TestBecomeOwner(t *testing.T) {
 	}
 }
 
-// The connection that listens is kept: after a notification nobody is woken again
-// without another.
-func TestWaitKeepsListening(t *testing.T) {
-	t.Parallel()
-	s := open(t, postgres.Config{DSN: pgtest.NewMigrated(t, "store", migrate), AllowNoFsync: true})
-	if err := s.Wait(t.Context()); err != nil { // it listens now
-		t.Fatal(err)
-	}
-	if _, err := s.Write(t.Context(), store.Write{Author: "a", Changes: []broker.Object{{Kind: broker.KindMapping, Name: "s/x", Set: "s", Body: []byte("{}")}}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if err := s.Wait(ctx); err == nil {
-		t.Error("woken without a write")
-	}
-}
-
 // Rows that came before their partition do not keep the days after from having one.
 func TestPartitionsGoOn(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,24 +24,59 @@ func notify(ctx context.Context, tx *sql.Tx, revision broker.Revision) error {
 	return err
 }
 
-// Wait returns at the next notification. It keeps one connection of its own, and
-// makes a new one after a failure; as nobody knows what was said meanwhile, it then
-// returns at once. One caller listens; others wait for their turn.
+// hearing is who listens for everybody: one connection, and whoever waits besides is
+// told by the one who has it.
+type hearing struct {
+	turn  chan struct{} // held by the one who listens
+	conn  *pgx.Conn     // of whoever has the turn; nil after a failure
+	quiet time.Duration
+
+	mu   sync.Mutex
+	told chan struct{} // closed at the next notification
+}
+
+func newHearing() hearing {
+	return hearing{turn: make(chan struct{}, 1), quiet: quiet, told: make(chan struct{})}
+}
+
+func (h *hearing) next() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.told
+}
+
+func (h *hearing) tell() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.told)
+	h.told = make(chan struct{})
+}
+
+// Wait returns at the next notification. After a failure it connects anew; as
+// nobody knows what was said meanwhile, it then returns at once. It ends when the
+// store is closed.
 func (s *Store) Wait(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	h := &s.hearing
 	select {
-	case <-s.listening:
-		defer func() { s.listening <- struct{}{} }()
 	case <-ctx.Done():
 		return s.classify(ctx.Err())
+	case <-h.next():
+		return nil
+	case h.turn <- struct{}{}:
 	}
-	if s.listener == nil {
+	defer func() { <-h.turn }()
+	if h.conn == nil {
 		return s.listen(ctx)
 	}
 	for {
-		waiting, cancel := context.WithTimeout(ctx, quiet)
-		_, err := s.listener.WaitForNotification(waiting)
+		waiting, cancel := context.WithTimeout(ctx, h.quiet)
+		_, err := h.conn.WaitForNotification(waiting)
 		cancel()
 		if err == nil {
+			h.tell()
 			return nil
 		}
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || s.alive(ctx) != nil {
@@ -60,20 +96,20 @@ func (s *Store) listen(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return errors.Join(s.classify(err), conn.Close(context.WithoutCancel(ctx)))
 	}
-	s.listener = conn
+	s.hearing.conn = conn
 	return nil
 }
 
 func (s *Store) alive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, hotTimeout)
 	defer cancel()
-	return s.listener.Ping(ctx)
+	return s.hearing.conn.Ping(ctx)
 }
 
 // deafen lets go of a connection that is of no more use.
 func (s *Store) deafen(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
-	_ = s.listener.Close(ctx)
-	s.listener = nil
+	_ = s.hearing.conn.Close(ctx)
+	s.hearing.conn = nil
 }

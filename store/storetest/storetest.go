@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func Run(t *testing.T, open Opener) {
 		"replicas":   testReplicas,
 		"wait":       testWait,
 		"quiet":      testWaitIsQuiet,
-		"wait ends":  testWaitEnds,
+		"many":       testManyWait,
 		"large":      testLarge,
 		"stamp":      testStamp,
 		"bad values": testBadValues,
@@ -394,24 +395,28 @@ func testWait(t *testing.T, s store.Store) {
 	}
 }
 
-// Who waits is let go when its context ends, also while another waits.
-func testWaitEnds(t *testing.T, s store.Store) {
+// Many may wait: a write wakes every one, and each can be ended by itself.
+func testManyWait(t *testing.T, s store.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	first := make(chan struct{})
-	go func() {
-		defer close(first)
-		for s.Wait(ctx) == nil {
-		}
-	}()
-	for range 3 {
-		short, end := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		for s.Wait(short) == nil {
-		}
-		end()
+	var waiting sync.WaitGroup
+	var woken [3]atomic.Int64
+	for i := range woken {
+		waiting.Go(func() {
+			for s.Wait(ctx) == nil {
+				woken[i].Add(1)
+			}
+		})
 	}
+	for i := broker.Revision(0); woken[0].Load() < 3 || woken[1].Load() < 3 || woken[2].Load() < 3; i++ {
+		write(t, s, i, mapping("a", fmt.Sprintf(`{"v":%d}`, i)))
+	}
+	one, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Wait(one) }()
+	end()
+	<-ended // whatever it was told
 	cancel()
-	<-first
+	waiting.Wait()
 }
 
 // Without a write nobody is woken for ever: at most the hints that were under way.
