@@ -1,0 +1,219 @@
+package exchange
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+)
+
+const (
+	dialTimeout      = 2 * time.Second // of each address, so that a dead replica costs no more
+	handshakeTimeout = 3 * time.Second
+	idleTimeout      = 30 * time.Second
+	maxHeaderBytes   = 64 << 10
+	maxRetired       = 4 // wires whose connections may still be busy
+)
+
+// wire is one SVID and the connections that were made with it. A rotated SVID is
+// a new wire: what is under way ends where it began, what is idle is dropped, and
+// a token that is bound to a certificate keeps the wire that it was issued on.
+type wire struct {
+	*settings
+	svid   *x509svid.SVID
+	bundle *x509bundle.Bundle // of our own trust domain, nil if there is none
+	ca     *x509.CertPool     // of a broker that is known by its DNS name
+	since  time.Time
+	broker *http.Transport
+
+	mu    sync.Mutex
+	peers map[spiffeid.ID]*http.Transport // of resources, by who serves them; the zero ID for by name
+}
+
+// expired reports whether the SVID has.
+func (w *wire) expired(now time.Time) bool { return !now.Before(w.svid.Certificates[0].NotAfter) }
+
+// wires hands out the wire of the newest SVID.
+type wires struct {
+	*settings
+	mu      sync.Mutex
+	current *wire
+	retired []*wire
+}
+
+// get returns the current wire, a new one if SVID, bundle or CA file changed. An
+// SVID that has expired is an error: the broker would say no more than that.
+func (s *wires) get(now time.Time) (*wire, error) {
+	svid, err := s.source.GetX509SVID()
+	if err == nil && (len(svid.Certificates) == 0 || svid.PrivateKey == nil) {
+		err = errors.New("the source gave one without a certificate or key")
+	}
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.current != nil && !s.current.expired(now) {
+			return s.current, nil // the source is away; what it gave is still good
+		}
+		return nil, fmt.Errorf("no SVID: %w", err)
+	}
+	bundle, err := s.source.GetX509BundleForTrustDomain(svid.ID.TrustDomain())
+	if err != nil {
+		bundle = nil
+	}
+	var ca *x509.CertPool
+	if s.ca != nil {
+		if ca, err = s.ca.get(); err != nil {
+			return nil, fmt.Errorf("CA of the broker: %w", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.current; w == nil || !sameSVID(w.svid, svid) || !sameBundle(w.bundle, bundle) || w.ca != ca {
+		s.replace(&wire{settings: s.settings, svid: svid, bundle: bundle, ca: ca, since: now, peers: map[spiffeid.ID]*http.Transport{}})
+	}
+	if s.current.expired(now) {
+		return nil, fmt.Errorf("no SVID: that of %s expired at %s", svid.ID, svid.Certificates[0].NotAfter.UTC().Format(time.RFC3339))
+	}
+	return s.current, nil
+}
+
+// replace makes w the current wire. mu is held.
+func (s *wires) replace(w *wire) {
+	w.broker = w.transport(w.verifyBroker())
+	if s.current != nil {
+		s.retired = append(s.retired, s.current)
+		s.log.Info("cambist: new SVID", "spiffe_id", w.svid.ID.String(), "not_after", w.svid.Certificates[0].NotAfter.UTC())
+	}
+	s.current = w
+	for _, old := range s.retired {
+		old.closeIdle()
+	}
+	if len(s.retired) > maxRetired {
+		s.retired = append([]*wire(nil), s.retired[len(s.retired)-maxRetired:]...)
+	}
+}
+
+func (s *wires) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range append(s.retired, s.current) {
+		if w != nil {
+			w.closeIdle()
+		}
+	}
+}
+
+func sameSVID(a, b *x509svid.SVID) bool {
+	return a == b || a.Certificates[0].Equal(b.Certificates[0])
+}
+
+func sameBundle(a, b *x509bundle.Bundle) bool {
+	return a == b || a != nil && b != nil && a.Equal(b)
+}
+
+func (w *wire) closeIdle() {
+	w.broker.CloseIdleConnections()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, peer := range w.peers {
+		peer.CloseIdleConnections()
+	}
+}
+
+// peer returns the transport to a resource that is served by that workload, or
+// by whoever proves the name of the host if the ID is zero.
+func (w *wire) peer(server spiffeid.ID) *http.Transport {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	peer := w.peers[server]
+	if peer == nil {
+		verify := w.verifyName
+		if !server.IsZero() {
+			verify = w.verifyID(server)
+		}
+		peer = w.transport(verify)
+		peer.MaxIdleConnsPerHost = 64
+		w.peers[server] = peer
+	}
+	return peer
+}
+
+// transport returns connections that show this wire's SVID and check the other
+// side by verify. There is no session cache, so every connection is a full
+// handshake: it proves who both sides are now. No proxy stands between: it could
+// not pass the SVID on.
+func (w *wire) transport(verify func(*tls.Config)) *http.Transport {
+	certificate := tls.Certificate{PrivateKey: w.svid.PrivateKey, Leaf: w.svid.Certificates[0]}
+	for _, link := range w.svid.Certificates {
+		certificate.Certificate = append(certificate.Certificate, link.Raw)
+	}
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &certificate, nil
+		},
+		Time: w.now,
+	}
+	verify(config)
+	return &http.Transport{
+		DialContext: w.dial, TLSClientConfig: config, TLSHandshakeTimeout: handshakeTimeout, ForceAttemptHTTP2: true,
+		IdleConnTimeout: idleTimeout, MaxResponseHeaderBytes: maxHeaderBytes, DisableCompression: true,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
+	}
+}
+
+// verifyBroker is how the broker is known: by its SPIFFE ID, or by its name and
+// the CA that was given.
+func (w *wire) verifyBroker() func(*tls.Config) {
+	if w.ca == nil {
+		return w.verifyID(w.serverID)
+	}
+	return func(c *tls.Config) { c.RootCAs = w.ca }
+}
+
+var errOtherServer = errors.New("the server is another workload")
+
+// verifyID accepts that one workload, by the bundle of its trust domain as it is
+// at the time of the handshake. crypto/tls knows no SPIFFE IDs, so its own
+// verification is off and this one is in its place.
+func (w *wire) verifyID(want spiffeid.ID) func(*tls.Config) {
+	return func(c *tls.Config) {
+		c.InsecureSkipVerify = true
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			id, _, err := x509svid.Verify(state.PeerCertificates, w.source, x509svid.WithTime(w.now()))
+			switch {
+			case err != nil:
+				return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+			case want.IsZero() || id != want:
+				return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: fmt.Errorf("%w: %s, not %s", errOtherServer, id, want)}
+			}
+			return nil
+		}
+	}
+}
+
+// verifyName leaves the verification to crypto/tls, with the roots of the system
+// and those of our trust domain: an SVID with the DNS name of the host will do.
+func (w *wire) verifyName(c *tls.Config) {
+	roots := w.roots.Clone()
+	if w.bundle != nil {
+		for _, authority := range w.bundle.X509Authorities() {
+			roots.AddCert(authority)
+		}
+	}
+	c.RootCAs = roots
+}
+
+// dialer is how connections are opened unless a test says otherwise.
+func dialer() func(ctx context.Context, network, address string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext
+}
