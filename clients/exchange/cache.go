@@ -109,19 +109,17 @@ func rotated(t *issued, w *wire) bool { return t.bound && w != nil && t.wire != 
 // ranOut returns when something last ran out for who needs this token.
 func (e *entry) ranOut(now time.Time, w *wire) time.Time {
 	at := e.ranOutAt
-	later := func(t time.Time) {
-		if !now.Before(t) && t.After(at) {
-			at = t
-		}
-	}
 	if e.rejected {
-		later(e.rejectedAt)
+		at = later(at, e.rejectedAt)
 	}
 	if t := e.token; t != nil {
-		later(t.mustAt)
-		later(t.lastUse)
+		for _, end := range []time.Time{t.mustAt, t.lastUse} {
+			if !now.Before(end) {
+				at = later(at, end)
+			}
+		}
 		if rotated(t, w) {
-			later(w.since)
+			at = later(at, w.since)
 		}
 	}
 	return at

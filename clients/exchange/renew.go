@@ -166,16 +166,23 @@ func (c *Client) look(r request, now time.Time, w *wire, noSVID error) outcome {
 }
 
 // mayAsk returns when the broker may be asked for this entry: when neither the
-// broker as a whole nor this request of it is to be left alone. mu is held.
+// broker as a whole nor this request of it is to be left alone. Who is refused and
+// has no token asks again as soon as the refusal is over, so that a new rule counts
+// in seconds; a renewal that is refused is not that urgent. mu is held.
 func (c *Client) mayAsk(e *entry, now time.Time, w *wire) time.Time {
 	ranOut := e.ranOut(now, w)
-	at := c.gate.at(ranOut)
-	for _, t := range []time.Time{e.back.at(ranOut), e.refusedTo} {
-		if t.After(at) {
-			at = t
-		}
+	at := e.refusedTo
+	if e.refusal == nil || e.usable(now) != nil {
+		at = later(at, e.back.at(ranOut))
 	}
-	return at
+	return later(at, c.gate.at(ranOut))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // start begins a flight. While the broker is known to be away it is the one that

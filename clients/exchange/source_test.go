@@ -1,0 +1,138 @@
+package exchange_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
+	"github.com/cambist/cambist/broker/devkit/trust"
+	"github.com/cambist/cambist/clients/exchange"
+)
+
+type closingSource struct {
+	*source
+	closed int
+}
+
+func (c *closingSource) Close() error {
+	c.closed++
+	return nil
+}
+
+// staticSource always answers.
+type staticSource struct{ s *standIn }
+
+func (s staticSource) GetX509SVID() (*x509svid.SVID, error) { return s.s.source.svid, nil }
+
+// clock is a time that a test moves on.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Now()} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// The files of a folder are followed as somebody replaces them, and half of a
+// replacement changes nothing.
+func TestSVIDDir(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	s.set(func() { s.bound = true })
+	dir := t.TempDir()
+	write := func() {
+		t.Helper()
+		if err := trust.WriteSVID(dir, s.source.svid, s.source.bundle); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	clock := newClock()
+	c := s.client(t, exchange.WithSVIDDir(dir), exchange.WithClock(clock.now))
+	used := func() string {
+		t.Helper()
+		clock.add(2 * time.Second)
+		must(t, c, ledger)
+		got := s.exchanges()
+		return got[len(got)-1].thumbprint
+	}
+	first := thumbprint(s.source.svid.Certificates[0])
+	if used() != first {
+		t.Fatal("not that of the files")
+	}
+	s.source.rotate(t, 24*time.Hour)
+	second := thumbprint(s.source.svid.Certificates[0])
+	half := filepath.Join(dir, "svid.pem")
+	whole, err := os.ReadFile(half)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"no file": "", "nonsense": "x", "half": string(whole[:len(whole)/2])} {
+		if err := os.WriteFile(half, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if text == "" {
+			if err := os.Remove(half); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if used() != first {
+			t.Errorf("%s: another SVID", name)
+		}
+	}
+	write()
+	if used() != second {
+		t.Error("the new SVID does not count")
+	}
+}
+
+// An SVID that has run out is no proof: nobody is asked, and the error says why.
+func TestExpiredSVID(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	clock := newClock()
+	c := s.client(t, exchange.WithClock(clock.now))
+	must(t, c, ledger)
+	clock.add(25 * time.Hour)
+	_, err := c.Token(t.Context(), ledger)
+	if !errors.Is(err, exchange.ErrUnavailable) || !contains(err.Error(), "expired at") || len(s.exchanges()) != 1 {
+		t.Errorf("%v after %d", err, len(s.exchanges()))
+	}
+}
+
+// While the source is away, what it gave is used as long as it lives.
+func TestSourceAway(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	clock := newClock()
+	c := s.client(t, exchange.WithClock(clock.now))
+	must(t, c, ledger)
+	s.source.mu.Lock()
+	s.source.err = errors.New("agent away")
+	s.source.mu.Unlock()
+	clock.add(time.Hour)
+	must(t, c, ledger)
+	if len(s.exchanges()) != 2 {
+		t.Error("not renewed")
+	}
+	clock.add(24 * time.Hour)
+	if _, err := c.Token(t.Context(), ledger); err == nil || !contains(err.Error(), "agent away") {
+		t.Error(err)
+	}
+}
