@@ -46,13 +46,6 @@ func (b *backoff) fail(began, now time.Time, retryAfter time.Duration) {
 	b.urgent = now.Add(retryAfter + uniform(0, minBackoff))
 }
 
-// reserve keeps others back while somebody tries whether it is over.
-func (b *backoff) reserve(until time.Time) {
-	if b.failures > 0 {
-		b.next, b.urgent = until, until
-	}
-}
-
 // at returns when to ask again. ranOut is when something last ran out for who
 // asks: the time to renew ahead, the token itself. What ran out after the failure
 // does not wait for the whole back-off; a Retry-After holds for all.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -62,6 +61,7 @@ func call(ctx context.Context, w *wire, path, form string) (answer, error) {
 	}
 	res, err := w.broker.RoundTrip(r)
 	if err != nil {
+		w.broker.CloseIdleConnections() // the next attempt is not made on a connection that may be dead
 		var untrusted *tls.CertificateVerificationError
 		return answer{}, &Error{kind: ErrUnavailable, cause: err, final: errors.As(err, &untrusted)}
 	}
@@ -204,17 +204,25 @@ func bearer(text string) bool {
 	return stem != "" && len(text) <= jws.MaxTokenBytes && !strings.ContainsFunc(stem, other)
 }
 
-// withoutSecret drops a description that repeats a token: a server that echoes
-// what it was sent must not get it into our logs.
+// withoutSecret returns the error without its texts if they repeat a part of a
+// token: a server that echoes what it was sent must not get it into our logs.
 func withoutSecret(err error, secret oauth.Secret) error {
-	var e *Error
-	if errors.As(err, &e) && !secret.IsZero() && strings.Contains(e.Description, secret.Reveal()) {
-		cleaned := *e
-		cleaned.Description = ""
-		return &cleaned
+	if err == nil || !echoes(err.Error(), secret) {
+		return err
 	}
-	return err
+	e := asError(err)
+	return &Error{Status: e.Status, Code: e.Code, RetryAfter: e.RetryAfter, kind: e.kind, final: e.final, cause: errEcho}
 }
 
-// String names the status: an answer holds tokens, and prints none.
-func (a answer) String() string { return fmt.Sprintf("HTTP status %d", a.status) }
+var errEcho = errors.New("the answer repeats the user's token and is not shown")
+
+// echoes reports whether text has the beginning of one of the parts of a token.
+func echoes(text string, secret oauth.Secret) bool {
+	const telling = 8 // bytes; fewer could be there by chance
+	for part := range strings.SplitSeq(secret.Reveal(), ".") {
+		if len(part) >= telling && strings.Contains(text, part[:telling]) {
+			return true
+		}
+	}
+	return false
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +14,8 @@ import (
 
 func header(pairs ...string) http.Header {
 	h := http.Header{"Content-Type": {"application/json"}}
-	for i := 0; i < len(pairs); i += 2 {
-		h.Set(pairs[i], pairs[i+1])
+	for pair := range slices.Chunk(pairs, 2) {
+		h.Set(pair[0], pair[1])
 	}
 	return h
 }

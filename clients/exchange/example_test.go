@@ -94,12 +94,18 @@ func ExampleClient_RoundTripper() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = &http.Client{Transport: client.RoundTripper(exchange.Target{
+	ledger := &http.Client{Transport: client.RoundTripper(exchange.Target{
 		Resource: "ledger",
 		As:       exchange.AsSelf,
 		Scopes:   []string{"ledger.read"},
 		Server:   "spiffe://prod.example/ns/finance/sa/ledger",
 	}, nil)}
+	res, err := ledger.Get("https://ledger.finance/accounts")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, _ = io.Copy(os.Stdout, res.Body)
 }
 
 // A token for a use that is not HTTP. Ask for it before each use: there is no need

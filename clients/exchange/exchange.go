@@ -29,6 +29,7 @@ type Client struct {
 	cache   cache
 	gate    backoff // from the broker as a whole
 	gateErr *Error
+	probe   *flight       // that finds out for all whether the broker is back
 	opened  chan struct{} // closed when the broker answers again; nil while it does
 }
 

@@ -81,3 +81,19 @@ func TestResources(t *testing.T) {
 		})
 	}
 }
+
+// What a call costs while a token is there, from as many goroutines as there are
+// processors.
+func BenchmarkToken(b *testing.B) {
+	s := newWorld(b, false)
+	c := s.client(b)
+	must(b, c, ledger)
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if _, err := c.Token(b.Context(), ledger); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}

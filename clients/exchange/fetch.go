@@ -14,8 +14,14 @@ type issuer struct {
 	staleAt time.Time
 }
 
-// fetch gets one token: the resource, what is asked for, the exchange.
+// fetch gets one token. No error of it holds the user's.
 func (c *Client) fetch(ctx context.Context, w *wire, r request) (*issued, error) {
+	token, err := c.exchange(ctx, w, r)
+	return token, withoutSecret(err, r.user)
+}
+
+// exchange finds the resource, says what is asked for and asks.
+func (c *Client) exchange(ctx context.Context, w *wire, r request) (*issued, error) {
 	found, err := c.find(ctx, w, r.resource)
 	if err != nil {
 		return nil, err
@@ -47,7 +53,7 @@ func (c *Client) fetch(ctx context.Context, w *wire, r request) (*issued, error)
 	}
 	g, err := readGranted(a, scopes)
 	if err != nil {
-		return nil, withoutSecret(err, r.user)
+		return nil, err
 	}
 	return newIssued(g, found, w, born), nil
 }

@@ -124,11 +124,9 @@ func (rt *roundTripper) again(req *http.Request, res *http.Response, r request, 
 func (rt *roundTripper) send(req *http.Request, body io.ReadCloser, token *issued) (*http.Response, error) {
 	transport := rt.base
 	if transport == nil {
-		w := token.wire
-		if !token.bound {
-			if now, err := rt.client.wires.get(rt.client.now()); err == nil {
-				w = now
-			}
+		w, err := rt.client.wires.get(rt.client.now())
+		if err != nil || rotated(token, w) {
+			w = token.wire
 		}
 		transport = w.peer(rt.server)
 	}

@@ -62,7 +62,12 @@ func WithServerCA(file string) Option {
 // WithSource sets where SVID and bundles come from. They stay the caller's to
 // close.
 func WithSource(svids x509svid.Source, bundles x509bundle.Source) Option {
-	return func(s *settings) { s.source, s.dir, s.open = pair{svids, bundles}, "", nil }
+	return func(s *settings) {
+		if svids == nil || bundles == nil {
+			s.fault("WithSource needs both, where SVIDs and where bundles come from")
+		}
+		s.source, s.dir = pair{svids, bundles}, ""
+	}
 }
 
 // WithSVIDDir takes SVID and bundle from a folder with svid.pem, svid-key.pem and
@@ -89,7 +94,13 @@ func WithPlainHTTP() Option { return func(s *settings) { s.plain = true } }
 func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.log = l } }
 
 // WithClock sets the clock, for tests: it must go on, as waiting is real.
-func WithClock(now func() time.Time) Option { return func(s *settings) { s.now = now } }
+func WithClock(now func() time.Time) Option {
+	return func(s *settings) {
+		if now != nil {
+			s.now = now
+		}
+	}
+}
 
 // resolve checks the settings and opens the source. It reports every fault at
 // once.
@@ -103,7 +114,7 @@ func (s *settings) resolve(ctx context.Context) error {
 	}
 	s.checkServer()
 	if s.dir != "" {
-		s.source = newFolder(s.dir, s.now)
+		s.source = newFolder(s.dir, s.now, s.log)
 	} else if s.source == nil && s.open == nil {
 		s.fault("there is no SVID: set CAMBIST_SVID_DIR, or give New the option spiffe.WorkloadAPI() or WithSource")
 	}
@@ -144,7 +155,7 @@ func (s *settings) checkServer() {
 			s.fault("the server ID %q is a trust domain: name the one workload that is the broker", s.serverIDs)
 		}
 	case s.caFile != "":
-		s.ca = newAuthorities(s.caFile, s.now)
+		s.ca = newAuthorities(s.caFile, s.now, s.log)
 		if _, err := s.ca.get(); err != nil {
 			s.fault("CA of the broker: %w", err)
 		}

@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -37,9 +38,10 @@ type flight struct {
 type outcome struct {
 	token  *issued
 	err    *Error
-	flight *flight       // wait for it, at most until then
-	until  time.Time     // if there is no flight: nobody asks before
-	opened chan struct{} // or until the broker answers somebody
+	flight *flight         // of this target
+	done   <-chan struct{} // wait for this, at most until then
+	until  time.Time
+	idle   bool // nobody asks before then
 }
 
 // get returns a token that is good now. It returns at once if there is one,
@@ -52,33 +54,37 @@ func (c *Client) get(ctx context.Context, r request) (*issued, error) {
 	for {
 		w, noSVID := c.wires.get(now)
 		o := c.look(r, now, w, noSVID)
-		switch {
-		case o.token != nil:
+		if o.token != nil {
 			return o.token, nil
-		case o.flight == nil && (o.err.final || r.not != nil || o.until.After(limit) || before(ctx, o.until)):
-			return nil, o.err.about(r.resource)
-		case o.err != nil:
+		}
+		if o.err != nil {
 			last = o.err
+			if o.err.final || r.not != nil || o.idle && (o.until.After(limit) || before(ctx, o.until)) {
+				return nil, o.err.about(r.resource)
+			}
 		}
-		if o.until.After(limit) {
-			o.until = limit
-		}
+		o.until = earlier(o.until, limit)
 		if err := c.wait(ctx, o); err != nil {
 			return nil, gaveUp(r, err, last)
 		}
-		if f := o.flight; f != nil {
-			select {
-			case <-f.done:
-				if f.token != nil {
-					return f.token, nil
-				}
-				last = f.err
-			default:
+		if f := o.flight; f != nil && f.landed() {
+			if f.token != nil {
+				return f.token, nil
 			}
+			last = f.err
 		}
 		if now = c.now(); !now.Before(limit) {
 			return nil, gaveUp(r, errNoAnswer, last)
 		}
+	}
+}
+
+func (f *flight) landed() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -101,7 +107,9 @@ func gaveUp(r request, why error, last *Error) error {
 		e.kind, e.final = nil, true
 	case last != nil:
 		e = last.about(r.resource)
-		e.cause = errors.Join(last.cause, why)
+		if e.cause = why; last.cause != nil {
+			e.cause = fmt.Errorf("%w, then %w", last.cause, why)
+		}
 	}
 	return e
 }
@@ -110,13 +118,8 @@ func gaveUp(r request, why error, last *Error) error {
 func (c *Client) wait(ctx context.Context, o outcome) error {
 	timer := time.NewTimer(o.until.Sub(c.now()))
 	defer timer.Stop()
-	var done chan struct{}
-	if o.flight != nil {
-		done = o.flight.done
-	}
 	select {
-	case <-done:
-	case <-o.opened:
+	case <-o.done:
 	case <-timer.C:
 	case <-ctx.Done():
 		return ctx.Err()
@@ -141,41 +144,43 @@ func (c *Client) look(r request, now time.Time, w *wire, noSVID error) outcome {
 	if token != nil && !e.due(now, w) {
 		return outcome{token: token}
 	}
-	at := c.mayAsk(e, now, w)
-	if e.flight == nil && noSVID == nil && !now.Before(at) {
+	at, why := c.mayAsk(e, now, w)
+	if e.flight == nil && c.probe == nil && noSVID == nil && !now.Before(at) {
 		c.start(e, r, w, now)
 	}
 	f := e.flight
 	switch {
 	case token != nil && f != nil && e.must(&r, now, w) && now.Before(f.began.Add(patience)):
-		return outcome{flight: f, until: f.began.Add(patience)}
+		return outcome{flight: f, done: f.done, until: f.began.Add(patience)}
 	case token != nil:
 		return outcome{token: token}
 	case f != nil:
-		return outcome{flight: f, until: now.Add(maxWait)}
+		return outcome{flight: f, done: f.done, until: now.Add(maxWait)}
 	case noSVID != nil:
 		return outcome{err: &Error{kind: ErrUnavailable, cause: noSVID, final: true}}
 	case now.Before(e.refusedTo):
 		return outcome{err: e.refusal}
+	case c.probe != nil:
+		return outcome{err: c.gateErr, done: c.probe.done, until: now.Add(maxWait)}
 	}
-	last := e.lastErr
-	if last == nil || c.gate.next.After(e.back.next) {
-		last = c.gateErr
-	}
-	return outcome{err: last, until: at, opened: c.opened}
+	return outcome{err: why, done: c.opened, until: at, idle: true}
 }
 
-// mayAsk returns when the broker may be asked for this entry: when neither the
-// broker as a whole nor this request of it is to be left alone. Who is refused and
-// has no token asks again as soon as the refusal is over, so that a new rule counts
-// in seconds; a renewal that is refused is not that urgent. mu is held.
-func (c *Client) mayAsk(e *entry, now time.Time, w *wire) time.Time {
+// mayAsk returns when the broker may be asked for this entry, and why not before:
+// when neither the broker as a whole nor this request of it is to be left alone.
+// Who is refused and has no token asks again as soon as the refusal is over, so
+// that a new rule counts in seconds; a renewal that is refused is not that urgent.
+// mu is held.
+func (c *Client) mayAsk(e *entry, now time.Time, w *wire) (time.Time, *Error) {
 	ranOut := e.ranOut(now, w)
-	at := e.refusedTo
+	at, why := e.refusedTo, e.lastErr
 	if e.refusal == nil || e.usable(now) != nil {
 		at = later(at, e.back.at(ranOut))
 	}
-	return later(at, c.gate.at(ranOut))
+	if gate := c.gate.at(ranOut); gate.After(at) || why == nil {
+		return gate, c.gateErr
+	}
+	return at, why
 }
 
 func later(a, b time.Time) time.Time {
@@ -185,12 +190,21 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // start begins a flight. While the broker is known to be away it is the one that
-// tries. mu is held.
+// tries, for all. mu is held.
 func (c *Client) start(e *entry, r request, w *wire, now time.Time) {
 	f := &flight{began: now, done: make(chan struct{})}
 	e.flight = f
-	c.gate.reserve(now.Add(flightTimeout))
+	if c.gate.failures > 0 {
+		c.probe = f
+	}
 	c.work.Go(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, flightTimeout)
 		defer cancel()
@@ -204,6 +218,9 @@ func (c *Client) land(e *entry, f *flight, token *issued, err error) {
 	c.mu.Lock()
 	now := c.now()
 	e.flight = nil
+	if c.probe == f {
+		c.probe = nil
+	}
 	had := e.usable(now) != nil
 	if err == nil {
 		e.token, e.rejected = token, false
@@ -235,8 +252,7 @@ func (c *Client) failed(e *entry, f *flight, now time.Time) {
 		c.reached()
 		e.back.fail(f.began, now, f.err.RetryAfter)
 		return
-	default: // found here: the broker was not asked, or had answered before
-		c.gate.reserve(now)
+	default: // found here, without asking the broker
 		e.back.fail(f.began, now, 0)
 		return
 	}
@@ -250,7 +266,7 @@ func (c *Client) failed(e *entry, f *flight, now time.Time) {
 // reached notes that the broker answered, and wakes who waited for that. mu is
 // held.
 func (c *Client) reached() {
-	c.gate, c.gateErr = backoff{}, nil
+	c.gate, c.gateErr, c.probe = backoff{}, nil, nil
 	if c.opened != nil {
 		close(c.opened)
 		c.opened = nil

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"pgregory.net/rapid"
 
 	"github.com/cambist/cambist/broker/oauth"
@@ -365,6 +366,66 @@ func TestManyTargetsOneGate(t *testing.T) {
 			t.Errorf("%d renewals", got)
 		}
 	})
+}
+
+// Who needs the broker while somebody finds out whether it is back waits for that,
+// whatever its deadline, and goes on at once.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		c := s.client(t)
+		must(t, c, ledger)
+		s.stop(t, false)
+		ctx, cancel := contextFor(t, 5*time.Second)
+		defer cancel()
+		if _, err := c.Token(ctx, exchange.Target{Resource: "shop/a", As: exchange.AsSelf}); !errors.Is(err, exchange.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		s.start(t)
+		s.set(func() {
+			s.answer = func(http.ResponseWriter, seen) bool { <-time.After(3 * time.Second); return false }
+		})
+		after(time.Minute) // past every back-off
+		var wg sync.WaitGroup
+		start := time.Now()
+		for i := range 20 {
+			wg.Go(func() {
+				ctx, cancel := contextFor(t, 7*time.Second)
+				defer cancel()
+				if _, err := c.Token(ctx, exchange.Target{Resource: fmt.Sprintf("shop/s%d", i), As: exchange.AsSelf}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		after(time.Second)
+		if got := len(s.exchanges()); got != 2 {
+			t.Errorf("%d exchanges while one finds out", got-1)
+		}
+		wg.Wait()
+		if took := time.Since(start); took != 6*time.Second || len(s.exchanges()) != 21 {
+			t.Errorf("%d exchanges in %v", len(s.exchanges()), took)
+		}
+	})
+}
+
+// A workload that gets another SPIFFE ID has no use for the tokens of the old one.
+func TestNewSPIFFEID(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	c := s.client(t)
+	must(t, c, ledger)
+	svid, err := s.ca.SVID(spiffeid.RequireFromPath(domain, "/ns/shop/sa/other"), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.source.mu.Lock()
+	s.source.svid = svid
+	s.source.mu.Unlock()
+	must(t, c, ledger)
+	if got := s.exchanges(); len(got) != 2 || got[1].id != "spiffe://prod.example/ns/shop/sa/other" || got[1].form.Get("client_id") != got[1].id {
+		t.Errorf("%+v", got)
+	}
 }
 
 // A fleet that starts together does not come back together: with 200 clients and a

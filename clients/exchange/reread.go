@@ -2,7 +2,9 @@ package exchange
 
 import (
 	"bytes"
+	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,7 @@ type reread[T any] struct {
 	paths []string
 	parse func(contents [][]byte) (*T, error)
 	now   func() time.Time
+	log   *slog.Logger
 	value atomic.Pointer[T]
 
 	mu       sync.Mutex // guards what follows, held by the one who reads
@@ -47,29 +50,31 @@ func (r *reread[T]) get() (*T, error) {
 }
 
 func (r *reread[T]) read() {
+	contents, err := r.contentsNow()
+	if err == nil && r.contents != nil && slices.EqualFunc(r.contents, contents, bytes.Equal) {
+		r.trouble = nil
+		return
+	}
+	var value *T
+	if err == nil {
+		value, err = r.parse(contents)
+	}
+	if err == nil {
+		r.contents = contents
+		r.value.Store(value)
+	} else if r.contents != nil && (r.trouble == nil || r.trouble.Error() != err.Error()) {
+		r.log.Warn("cambist: what the files said before holds", "error", err)
+	}
+	r.trouble = err
+}
+
+func (r *reread[T]) contentsNow() ([][]byte, error) {
 	contents := make([][]byte, len(r.paths))
 	for i, path := range r.paths {
 		var err error
 		if contents[i], err = os.ReadFile(path); err != nil { //nolint:gosec // whoever runs the program names the files
-			r.trouble = err
-			return
+			return nil, err
 		}
 	}
-	if r.contents != nil && equal(r.contents, contents) {
-		return
-	}
-	value, err := r.parse(contents)
-	if r.trouble = err; err == nil {
-		r.contents = contents
-		r.value.Store(value)
-	}
-}
-
-func equal(a, b [][]byte) bool {
-	for i := range a {
-		if !bytes.Equal(a[i], b[i]) {
-			return false
-		}
-	}
-	return true
+	return contents, nil
 }

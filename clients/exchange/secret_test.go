@@ -89,6 +89,7 @@ func TestNoTokenIsPrinted(t *testing.T) {
 	for name, answer := range map[string]func(http.ResponseWriter, seen) bool{
 		"refusal":      echo(400, `{"error":"invalid_request","error_description":"refused, id 1: TOKEN"}`),
 		"in full":      echo(400, `{"error":"invalid_request","error_description":"TOKEN TOKEN"}`),
+		"cut":          echo(400, `{"error":"invalid_request","error_description":"`+strings.Repeat("x", 480)+`TOKEN"}`),
 		"code":         echo(400, `{"error":"TOKEN"}`),
 		"page":         echo(502, `<html>TOKEN`),
 		"broken JSON":  echo(200, `{"access_token":"TOKEN`),

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -48,9 +49,9 @@ type identity struct {
 	bundle *x509bundle.Bundle
 }
 
-func newFolder(dir string, now func() time.Time) *folder {
+func newFolder(dir string, now func() time.Time, log *slog.Logger) *folder {
 	f := &folder{}
-	f.files.now, f.files.parse = now, parseIdentity
+	f.files.now, f.files.log, f.files.parse = now, log, parseIdentity
 	for _, name := range []string{svidFile, keyFile, bundleFile} {
 		f.files.paths = append(f.files.paths, filepath.Join(dir, name))
 	}
@@ -91,12 +92,12 @@ func (f *folder) GetX509BundleForTrustDomain(td spiffeid.TrustDomain) (*x509bund
 }
 
 // newAuthorities returns the CA certificates of a PEM file.
-func newAuthorities(path string, now func() time.Time) *reread[x509.CertPool] {
-	r := &reread[x509.CertPool]{paths: []string{path}, now: now}
+func newAuthorities(path string, now func() time.Time, log *slog.Logger) *reread[x509.CertPool] {
+	r := &reread[x509.CertPool]{paths: []string{path}, now: now, log: log}
 	r.parse = func(contents [][]byte) (*x509.CertPool, error) {
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(contents[0]) {
-			return nil, errors.New(path + ": no certificate")
+			return nil, errors.New("no certificate in " + path)
 		}
 		return pool, nil
 	}

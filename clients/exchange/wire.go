@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 )
 
 const (
-	dialTimeout      = 2 * time.Second // of each address, so that a dead replica costs no more
+	dialTimeout      = 5 * time.Second // shared by the addresses of a name
 	handshakeTimeout = 3 * time.Second
 	idleTimeout      = 30 * time.Second
 	maxHeaderBytes   = 64 << 10
@@ -53,71 +54,83 @@ type wires struct {
 // get returns the current wire, a new one if SVID, bundle or CA file changed. An
 // SVID that has expired is an error: the broker would say no more than that.
 func (s *wires) get(now time.Time) (*wire, error) {
-	svid, err := s.source.GetX509SVID()
-	if err == nil && (len(svid.Certificates) == 0 || svid.PrivateKey == nil) {
-		err = errors.New("the source gave one without a certificate or key")
-	}
-	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.current != nil && !s.current.expired(now) {
-			return s.current, nil // the source is away; what it gave is still good
-		}
-		return nil, fmt.Errorf("no SVID: %w", err)
-	}
-	bundle, err := s.source.GetX509BundleForTrustDomain(svid.ID.TrustDomain())
-	if err != nil {
-		bundle = nil
-	}
-	var ca *x509.CertPool
-	if s.ca != nil {
-		if ca, err = s.ca.get(); err != nil {
-			return nil, fmt.Errorf("CA of the broker: %w", err)
-		}
-	}
+	next, err := s.look(now)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w := s.current; w == nil || !sameSVID(w.svid, svid) || !sameBundle(w.bundle, bundle) || w.ca != ca {
-		s.replace(&wire{settings: s.settings, svid: svid, bundle: bundle, ca: ca, since: now, peers: map[spiffeid.ID]*http.Transport{}})
+	w := s.current
+	if err != nil {
+		s.mu.Unlock()
+		if w == nil || w.expired(now) {
+			return nil, fmt.Errorf("no SVID: %w", err)
+		}
+		return w, nil // the source is away; what it gave is still good
 	}
-	if s.current.expired(now) {
-		return nil, fmt.Errorf("no SVID: that of %s expired at %s", svid.ID, svid.Certificates[0].NotAfter.UTC().Format(time.RFC3339))
+	var old []*wire
+	if w == nil || !next.same(w) {
+		w = next
+		w.broker = w.toBroker()
+		old = s.replace(w)
 	}
-	return s.current, nil
+	s.mu.Unlock()
+	if len(old) > 0 {
+		s.log.Info("cambist: new SVID", "spiffe_id", w.svid.ID.String(), "not_after", w.svid.Certificates[0].NotAfter.UTC())
+		for _, w := range old {
+			w.closeIdle()
+		}
+	}
+	if w.expired(now) {
+		return nil, fmt.Errorf("no SVID: that of %s expired at %s", w.svid.ID, w.svid.Certificates[0].NotAfter.UTC().Format(time.RFC3339))
+	}
+	return w, nil
 }
 
-// replace makes w the current wire. mu is held.
-func (s *wires) replace(w *wire) {
-	w.broker = w.transport(w.verifyBroker())
+// look reads what a wire is made of.
+func (s *wires) look(now time.Time) (*wire, error) {
+	svid, err := s.source.GetX509SVID()
+	if err != nil {
+		return nil, err
+	}
+	if len(svid.Certificates) == 0 || svid.PrivateKey == nil {
+		return nil, errors.New("the source gave one without a certificate or key")
+	}
+	w := &wire{settings: s.settings, svid: svid, since: now}
+	if w.bundle, err = s.source.GetX509BundleForTrustDomain(svid.ID.TrustDomain()); err != nil {
+		w.bundle = nil // who must be verified by it will not be
+	}
+	if s.ca != nil {
+		if w.ca, err = s.ca.get(); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// replace makes w the current wire and returns those that came before. mu is held.
+func (s *wires) replace(w *wire) []*wire {
 	if s.current != nil {
 		s.retired = append(s.retired, s.current)
-		s.log.Info("cambist: new SVID", "spiffe_id", w.svid.ID.String(), "not_after", w.svid.Certificates[0].NotAfter.UTC())
 	}
 	s.current = w
-	for _, old := range s.retired {
-		old.closeIdle()
+	old := slices.Clone(s.retired)
+	if n := len(s.retired) - maxRetired; n > 0 {
+		s.retired = slices.Delete(s.retired, 0, n)
 	}
-	if len(s.retired) > maxRetired {
-		s.retired = append([]*wire(nil), s.retired[len(s.retired)-maxRetired:]...)
-	}
+	return old
 }
 
 func (s *wires) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, w := range append(s.retired, s.current) {
-		if w != nil {
-			w.closeIdle()
-		}
+	for _, w := range s.retired {
+		w.closeIdle()
 	}
+	s.current.closeIdle()
 }
 
-func sameSVID(a, b *x509svid.SVID) bool {
-	return a == b || a.Certificates[0].Equal(b.Certificates[0])
-}
-
-func sameBundle(a, b *x509bundle.Bundle) bool {
-	return a == b || a != nil && b != nil && a.Equal(b)
+// same reports whether connections of both would be the same.
+func (w *wire) same(o *wire) bool {
+	svid := w.svid == o.svid || w.svid.Certificates[0].Equal(o.svid.Certificates[0])
+	bundle := w.bundle == o.bundle || w.bundle != nil && o.bundle != nil && w.bundle.Equal(o.bundle)
+	return svid && bundle && w.ca == o.ca
 }
 
 func (w *wire) closeIdle() {
@@ -135,16 +148,32 @@ func (w *wire) peer(server spiffeid.ID) *http.Transport {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	peer := w.peers[server]
-	if peer == nil {
-		verify := w.verifyName
-		if !server.IsZero() {
-			verify = w.verifyID(server)
-		}
-		peer = w.transport(verify)
-		peer.MaxIdleConnsPerHost = 64
-		w.peers[server] = peer
+	if peer != nil {
+		return peer
 	}
+	verify := w.verifyName
+	if !server.IsZero() {
+		verify = w.verifyID(server)
+	}
+	peer = w.transport(verify)
+	peer.MaxIdleConnsPerHost = 64
+	if w.peers == nil {
+		w.peers = map[spiffeid.ID]*http.Transport{}
+	}
+	w.peers[server] = peer
 	return peer
+}
+
+// toBroker returns the transport to the broker: it is known by its SPIFFE ID, or
+// by its name and the CA that was given.
+func (w *wire) toBroker() *http.Transport {
+	verify := w.verifyID(w.serverID)
+	if w.ca != nil {
+		verify = func(c *tls.Config) { c.RootCAs = w.ca }
+	}
+	t := w.transport(verify)
+	t.MaxResponseHeaderBytes, t.DisableCompression = maxHeaderBytes, true // nothing that unfolds
+	return t
 }
 
 // transport returns connections that show this wire's SVID and check the other
@@ -166,18 +195,9 @@ func (w *wire) transport(verify func(*tls.Config)) *http.Transport {
 	verify(config)
 	return &http.Transport{
 		DialContext: w.dial, TLSClientConfig: config, TLSHandshakeTimeout: handshakeTimeout, ForceAttemptHTTP2: true,
-		IdleConnTimeout: idleTimeout, MaxResponseHeaderBytes: maxHeaderBytes, DisableCompression: true,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
+		IdleConnTimeout: idleTimeout, ExpectContinueTimeout: time.Second,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}, // a connection that died in silence
 	}
-}
-
-// verifyBroker is how the broker is known: by its SPIFFE ID, or by its name and
-// the CA that was given.
-func (w *wire) verifyBroker() func(*tls.Config) {
-	if w.ca == nil {
-		return w.verifyID(w.serverID)
-	}
-	return func(c *tls.Config) { c.RootCAs = w.ca }
 }
 
 var errOtherServer = errors.New("the server is another workload")
