@@ -104,10 +104,10 @@ func (e *entry) must(r *request, now time.Time, w *wire) bool {
 	return !now.Before(t.mustAt) || e.rejected || rotated(t, w) && !r.paired
 }
 
-// rotated reports whether the token does not belong to the newest wire: it is
+// rotated reports whether the token does not belong to the newest SVID: it is
 // bound to the certificate of another, or was issued to another SPIFFE ID.
 func rotated(t *issued, w *wire) bool {
-	return w != nil && t.wire != w && (t.bound || t.wire.svid.ID != w.svid.ID)
+	return w != nil && !w.sameSVID(t.wire) && (t.bound || t.wire.svid.ID != w.svid.ID)
 }
 
 // ranOut returns when something last ran out for who needs this token.

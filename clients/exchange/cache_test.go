@@ -46,9 +46,7 @@ func TestBoundWithFlights(t *testing.T) {
 		c := s.client(t)
 		exchange.WithLimit(2)(c)
 		must(t, c, ledger)
-		s.set(func() {
-			s.answer = func(http.ResponseWriter, seen) bool { <-time.After(time.Second); return false }
-		})
+		s.set(func() { s.answer = slow(time.Second) })
 		done := make(chan struct{})
 		for i := range 10 {
 			go func() {

@@ -210,6 +210,31 @@ func TestSelfOff(t *testing.T) {
 	}
 }
 
+// An answer that breaks off is no answer: who needs a token asks again.
+func TestCutAnswer(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	first := true
+	s.set(func() {
+		s.answer = func(w http.ResponseWriter, _ seen) bool {
+			s.mu.Lock()
+			cut := first
+			first = false
+			s.mu.Unlock()
+			if cut {
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Content-Length", "1000")
+				_, _ = w.Write([]byte(`{"access_token":"`))
+			}
+			return cut
+		}
+	})
+	must(t, s.client(t), ledger)
+	if got := len(s.exchanges()); got != 2 {
+		t.Errorf("%d exchanges", got)
+	}
+}
+
 // What cannot be had is said before it is asked for.
 func TestDPoP(t *testing.T) {
 	t.Parallel()

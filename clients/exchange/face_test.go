@@ -36,9 +36,7 @@ func TestTokenSource(t *testing.T) {
 				}
 				client := oauth2.NewClient(context.WithValue(t.Context(), oauth2.HTTPClient, &http.Client{Transport: s.ownTransport()}), source)
 				defer client.CloseIdleConnections()
-				s.set(func() {
-					s.answer = func(http.ResponseWriter, seen) bool { <-time.After(time.Second); return false }
-				})
+				s.set(func() { s.answer = slow(time.Second) })
 				start := time.Now()
 				for time.Since(start) < 20*time.Minute {
 					before := time.Now()

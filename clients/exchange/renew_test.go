@@ -62,9 +62,7 @@ func TestRenewedAhead(t *testing.T) {
 		s := newWorld(t, true)
 		c := s.client(t)
 		must(t, c, ledger)
-		s.set(func() {
-			s.answer = func(http.ResponseWriter, seen) bool { <-time.After(2 * time.Second); return false }
-		})
+		s.set(func() { s.answer = slow(2 * time.Second) })
 		start := time.Now()
 		for time.Since(start) < time.Hour {
 			before := time.Now()
@@ -383,9 +381,7 @@ func TestProbe(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.start(t)
-		s.set(func() {
-			s.answer = func(http.ResponseWriter, seen) bool { <-time.After(3 * time.Second); return false }
-		})
+		s.set(func() { s.answer = slow(3 * time.Second) })
 		after(time.Minute) // past every back-off
 		var wg sync.WaitGroup
 		start := time.Now()

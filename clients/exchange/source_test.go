@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/cambist/cambist/broker/devkit/trust"
@@ -99,6 +100,76 @@ func TestSVIDDir(t *testing.T) {
 	write()
 	if used() != second {
 		t.Error("the new SVID does not count")
+	}
+}
+
+// What makes no sense in the files is said when the client is made.
+func TestSVIDDirRefused(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	good := t.TempDir()
+	if err := trust.WriteSVID(good, s.source.svid, s.source.bundle); err != nil {
+		t.Fatal(err)
+	}
+	s.source.rotate(t, time.Hour)
+	other := t.TempDir()
+	if err := trust.WriteSVID(other, s.source.svid, s.source.bundle); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		file, from, text string // a file of the folder is replaced by another, or by text
+		want             string
+	}{
+		"the key of another":  {"svid-key.pem", filepath.Join(other, "svid-key.pem"), "", "svid-key.pem"},
+		"no key":              {"svid-key.pem", "", "", "svid-key.pem"},
+		"no bundle":           {"bundle.pem", "", "", "bundle.pem"},
+		"a bundle of text":    {"bundle.pem", "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "bundle.pem"},
+		"a certificate alone": {"bundle.pem", filepath.Join(good, "svid-key.pem"), "", "bundle.pem"},
+	} {
+		dir := t.TempDir()
+		for _, file := range []string{"svid.pem", "svid-key.pem", "bundle.pem"} {
+			from := filepath.Join(good, file)
+			if file == tt.file {
+				from = tt.from
+			}
+			text := []byte(tt.text)
+			if from != "" {
+				var err error
+				if text, err = os.ReadFile(from); err != nil { //nolint:gosec // a file of this test
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := exchange.New(t.Context(), s.options(exchange.WithSVIDDir(dir))...)
+		if err == nil {
+			_ = c.Close()
+		}
+		if err == nil || !contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A folder knows its own trust domain: a broker of another is not verified by it.
+func TestSVIDDirOtherDomain(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	dir := t.TempDir()
+	if err := trust.WriteSVID(dir, s.source.svid, s.source.bundle); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, err := trust.New(spiffeid.RequireTrustDomainFromString("other.example"), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stop(t, false)
+	s.id = spiffeid.RequireFromString("spiffe://other.example/ns/cambist/sa/cambist")
+	s.startWith(t, elsewhere)
+	if _, err := s.client(t, exchange.WithSVIDDir(dir)).Token(t.Context(), ledger); !errors.Is(err, exchange.ErrUnavailable) || !contains(err.Error(), "other.example") {
+		t.Error(err)
 	}
 }
 

@@ -23,19 +23,16 @@ func (t *issued) mayTravel(u *url.URL, plain bool) error {
 		return fmt.Errorf("%w: that for %s travels over https alone, not %s://%s (WithPlainHTTP where a mesh encrypts)", errOtherHost, t.Resource, u.Scheme, u.Host)
 	}
 	want := hostPort(u.Host, usual)
-	if want != "" && slices.ContainsFunc(t.hosts, func(host string) bool { return hostPort(host, usual) == want }) {
+	if slices.ContainsFunc(t.hosts, func(host string) bool { return hostPort(host, usual) == want }) {
 		return nil
 	}
 	return fmt.Errorf("%w: %q is none of %s (policy lists %s)", errOtherHost, u.Host, t.Resource, strings.Join(t.hosts, ", "))
 }
 
-// hostPort returns host:port in lower case, "" if there is no host.
+// hostPort returns host:port in lower case.
 func hostPort(text, usual string) string {
 	u := url.URL{Host: strings.ToLower(text)}
 	host, port := u.Hostname(), u.Port()
-	if host == "" {
-		return ""
-	}
 	if port == "" {
 		port = usual
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/cambist/cambist/broker/oauth"
 	"github.com/cambist/cambist/clients/exchange"
@@ -149,6 +150,54 @@ func TestSeveralIssuers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.exchanges(); len(got) != 1 || got[0].form.Has("scope") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What a broker lists and no request can say is not asked for.
+func TestOddScopes(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	s.self = `{"resources":[{"name":"ledger","uri":"https://ledger.prod.example","grants":[{"scopes":["a b"]}]}]}`
+	must(t, s.client(t), ledger)
+	if got := s.exchanges(); len(got) != 1 || got[0].form.Has("scope") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The issuer is read from the broker, and an old answer is better than none.
+func TestIssuer(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	good := s.meta
+	clock := newClock()
+	c := s.client(t, exchange.WithClock(clock.now))
+	target := exchange.Target{Resource: "orders", As: exchange.AsUser, User: s.user(issuerURL, map[string]any{"sub": "corp:alice", "scope": "web.use"})}
+	for _, text := range []string{"nonsense", `{"token_endpoint":"x"}`, `{"issuer":7}`} {
+		s.set(func() { s.meta = text })
+		if _, err := c.Token(t.Context(), target); !errors.Is(err, exchange.ErrUnavailable) || len(s.exchanges()) != 0 {
+			t.Errorf("%s: %v", text, err)
+		}
+		clock.add(time.Minute)
+	}
+	s.set(func() { s.meta = good })
+	must(t, c, target)
+	s.set(func() { s.meta = "nonsense" })
+	clock.add(time.Hour)
+	must(t, c, target)
+	for _, q := range s.exchanges() {
+		if q.form.Get("subject_token_type") != string(oauth.TokenTypeAccessToken) {
+			t.Errorf("declared as %s", q.form.Get("subject_token_type"))
+		}
+	}
+}
+
+// A token that cannot be read is sent as what the caller says it is.
+func TestOpaqueUserToken(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	must(t, s.client(t), exchange.Target{Resource: "orders", As: exchange.AsUser, User: oauth.NewSecret("opaque"), UserType: oauth.TokenTypeJWTSVID})
+	if got := s.exchanges(); len(got) != 1 || got[0].form.Get("subject_token") != "opaque" || got[0].form.Get("subject_token_type") != string(oauth.TokenTypeJWTSVID) {
 		t.Errorf("%+v", got)
 	}
 }

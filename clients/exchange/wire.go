@@ -46,6 +46,8 @@ func (w *wire) expired(now time.Time) bool { return !now.Before(w.svid.Certifica
 // wires hands out the wire of the newest SVID.
 type wires struct {
 	*settings
+	rotation sync.Mutex // held by the one who makes a new wire
+
 	mu      sync.Mutex
 	current *wire
 	retired []*wire
@@ -54,31 +56,52 @@ type wires struct {
 // get returns the current wire, a new one if SVID, bundle or CA file changed. An
 // SVID that has expired is an error: the broker would say no more than that.
 func (s *wires) get(now time.Time) (*wire, error) {
-	next, err := s.look(now)
-	s.mu.Lock()
-	w := s.current
-	if err != nil {
-		s.mu.Unlock()
-		if w == nil || w.expired(now) {
-			return nil, fmt.Errorf("no SVID: %w", err)
-		}
-		return w, nil // the source is away; what it gave is still good
+	w := s.newest()
+	found, err := s.look(now)
+	if err == nil && (w == nil || !found.same(w)) {
+		w, err = s.rotate(now)
 	}
-	var old []*wire
-	if w == nil || !next.same(w) {
-		w = next
-		w.broker = w.toBroker()
-		old = s.replace(w)
+	switch {
+	case err != nil && (w == nil || w.expired(now)):
+		return nil, fmt.Errorf("no SVID: %w", err)
+	case w.expired(now):
+		return nil, fmt.Errorf("no SVID: that of %s expired at %s", w.svid.ID, w.svid.Certificates[0].NotAfter.UTC().Format(time.RFC3339))
+	}
+	return w, nil // if the source is away, what it gave is still good
+}
+
+func (s *wires) newest() *wire {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// rotate makes a new wire current. It looks again, one caller after the other, so
+// that nobody who looked earlier brings an old SVID back.
+func (s *wires) rotate(now time.Time) (*wire, error) {
+	s.rotation.Lock()
+	defer s.rotation.Unlock()
+	before := s.newest()
+	w, err := s.look(now)
+	if err != nil || before != nil && w.same(before) {
+		return before, err
+	}
+	w.broker = w.toBroker()
+	s.mu.Lock()
+	s.current = w
+	if before != nil {
+		s.retired = append(s.retired, before)
+	}
+	old := slices.Clone(s.retired)
+	if n := len(s.retired) - maxRetired; n > 0 {
+		s.retired = slices.Delete(s.retired, 0, n)
 	}
 	s.mu.Unlock()
-	if len(old) > 0 {
-		s.log.Info("cambist: new SVID", "spiffe_id", w.svid.ID.String(), "not_after", w.svid.Certificates[0].NotAfter.UTC())
-		for _, w := range old {
-			w.closeIdle()
-		}
+	if before != nil {
+		s.log.Info("cambist: new SVID or new roots", "spiffe_id", w.svid.ID.String(), "not_after", w.svid.Certificates[0].NotAfter.UTC())
 	}
-	if w.expired(now) {
-		return nil, fmt.Errorf("no SVID: that of %s expired at %s", w.svid.ID, w.svid.Certificates[0].NotAfter.UTC().Format(time.RFC3339))
+	for _, w := range old {
+		w.closeIdle()
 	}
 	return w, nil
 }
@@ -104,19 +127,6 @@ func (s *wires) look(now time.Time) (*wire, error) {
 	return w, nil
 }
 
-// replace makes w the current wire and returns those that came before. mu is held.
-func (s *wires) replace(w *wire) []*wire {
-	if s.current != nil {
-		s.retired = append(s.retired, s.current)
-	}
-	s.current = w
-	old := slices.Clone(s.retired)
-	if n := len(s.retired) - maxRetired; n > 0 {
-		s.retired = slices.Delete(s.retired, 0, n)
-	}
-	return old
-}
-
 func (s *wires) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,9 +138,12 @@ func (s *wires) close() {
 
 // same reports whether connections of both would be the same.
 func (w *wire) same(o *wire) bool {
-	svid := w.svid == o.svid || w.svid.Certificates[0].Equal(o.svid.Certificates[0])
 	bundle := w.bundle == o.bundle || w.bundle != nil && o.bundle != nil && w.bundle.Equal(o.bundle)
-	return svid && bundle && w.ca == o.ca
+	return w.sameSVID(o) && bundle && w.ca == o.ca
+}
+
+func (w *wire) sameSVID(o *wire) bool {
+	return w == o || w.svid == o.svid || w.svid.Certificates[0].Equal(o.svid.Certificates[0])
 }
 
 func (w *wire) closeIdle() {

@@ -191,7 +191,8 @@ type standIn struct {
 	life      time.Duration
 	bound     bool
 	self      string
-	selfAfter string                                   // the second page
+	selfAfter string // the second page
+	meta      string
 	answer    func(w http.ResponseWriter, s seen) bool // true if it answered
 	requests  []seen
 	selves    int
@@ -219,6 +220,7 @@ func newWorld(t testing.TB, pipes bool) *standIn {
 	s := &standIn{
 		net: &network{pipes: pipes, at: map[string]net.Listener{}, dials: map[string]int{}}, ca: ca, signer: signer,
 		source: &source{ca: ca}, life: 5 * time.Minute, self: selfText,
+		meta: `{"issuer":"` + issuerURL + `","token_endpoint":"` + brokerURL + `/oauth2/token","jwks_uri":"` + issuerURL + `/oauth2/jwks"}`,
 	}
 	s.id, err = ca.ID("cambist/cambist")
 	if err != nil {
@@ -245,9 +247,10 @@ func (s *standIn) startWith(t testing.TB, ca *trust.CA) {
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
 		s.metas++
+		text := s.meta
 		s.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"issuer": issuerURL, "token_endpoint": brokerURL + "/oauth2/token"})
+		_, _ = io.WriteString(w, text)
 	})
 	svid, err := ca.SVID(s.id, 24*time.Hour, "cambist.test")
 	if err != nil {
@@ -456,4 +459,15 @@ func contains(text string, parts ...string) bool {
 func contextFor(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
 	t.Helper()
 	return context.WithTimeout(t.Context(), d)
+}
+
+// slow answers as always, after a time.
+func slow(d time.Duration) func(http.ResponseWriter, seen) bool {
+	return func(_ http.ResponseWriter, q seen) bool {
+		select {
+		case <-time.After(d):
+		case <-q.gone:
+		}
+		return false
+	}
 }
