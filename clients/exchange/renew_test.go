@@ -306,6 +306,60 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// Who waits longer than anybody would is told at once, deadline or not.
+func TestLongRetryAfter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		s.set(func() {
+			s.answer = func(w http.ResponseWriter, _ seen) bool {
+				w.Header().Set("Retry-After", "60")
+				refuse(w, 503, oauth.ErrorTemporarilyUnavailable, "later")
+				return true
+			}
+		})
+		before := time.Now()
+		if _, err := s.client(t).Token(t.Context(), ledger); !errors.Is(err, exchange.ErrUnavailable) || time.Since(before) != 0 {
+			t.Errorf("%v after %v", err, time.Since(before))
+		}
+	})
+}
+
+// When the broker answers anybody, who waits for it goes on at once.
+func TestAnswerWakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		limited := true
+		s.set(func() {
+			s.answer = func(w http.ResponseWriter, q seen) bool {
+				if q.form.Get("audience") != ledgerURI {
+					return slow(4*time.Second)(w, q)
+				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if limited {
+					limited = false
+					w.Header().Set("Retry-After", "20")
+					refuse(w, 429, oauth.ErrorTemporarilyUnavailable, "later")
+					return true
+				}
+				return false
+			}
+		})
+		c := s.client(t)
+		start := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() { must(t, c, exchange.Target{Resource: "shop/cart", As: exchange.AsSelf}) })
+		synctest.Wait()
+		wg.Go(func() { must(t, c, ledger) })
+		wg.Wait()
+		if took := time.Since(start); took != 4*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 // A restart of the broker costs who has no token a wait, not a failure.
 func TestWaitsForTheBroker(t *testing.T) {
 	t.Parallel()

@@ -207,3 +207,22 @@ func TestSourceAway(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A token that is bound to a certificate ends with it; any other does not.
+func TestTokenOutlivesItsSVID(t *testing.T) {
+	t.Parallel()
+	for name, bound := range map[string]bool{"bound": true, "not bound": false} {
+		s := newWorld(t, false)
+		s.set(func() { s.bound = bound })
+		s.source.rotate(t, time.Minute)
+		clock := newClock()
+		c := s.client(t, exchange.WithClock(clock.now))
+		must(t, c, ledger)
+		clock.add(59 * time.Second)
+		must(t, c, ledger)
+		clock.add(2 * time.Second)
+		if _, err := c.Token(t.Context(), ledger); (err != nil) != bound {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
