@@ -1,8 +1,11 @@
 package exchange_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,16 +50,14 @@ func TestBoundWithFlights(t *testing.T) {
 		exchange.WithLimit(2)(c)
 		must(t, c, ledger)
 		s.set(func() { s.answer = slow(time.Second) })
-		done := make(chan struct{})
-		for i := range 10 {
-			go func() {
-				must(t, c, exchange.Target{Resource: fmt.Sprintf("shop/s%d", i), As: exchange.AsSelf})
-				done <- struct{}{}
-			}()
+		var wg sync.WaitGroup
+		for range 2 { // those who come later join those who wait
+			for i := range 10 {
+				wg.Go(func() { must(t, c, exchange.Target{Resource: fmt.Sprintf("shop/s%d", i), As: exchange.AsSelf}) })
+			}
+			after(100 * time.Millisecond)
 		}
-		for range 10 {
-			<-done
-		}
+		wg.Wait()
 		if got := len(s.exchanges()); got != 11 {
 			t.Errorf("%d exchanges", got)
 		}
@@ -112,6 +113,33 @@ func TestAttemptsInALongOutage(t *testing.T) {
 		// With full jitter to a minute, about one every thirty seconds.
 		if tries := s.net.dialled(brokerAddress) - before; tries < 60 || tries > 240 {
 			t.Errorf("%d attempts in an hour", tries)
+		}
+	})
+}
+
+// What fails together is one failure: the broker is asked again within a second.
+func TestOneOutageCountsOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		c := s.client(t, exchange.WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
+			<-time.After(time.Second)
+			return s.net.dial(ctx, network, address)
+		}))
+		must(t, c, ledger)
+		s.stop(t, false)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() { must(t, c, exchange.Target{Resource: fmt.Sprintf("shop/s%d", i), As: exchange.AsSelf}) })
+		}
+		after(1100 * time.Millisecond)
+		s.start(t)
+		wg.Wait()
+		// A second for the dial that failed, one of back-off, one for the one who finds
+		// out; the others share its connection.
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("took %v", took)
 		}
 	})
 }

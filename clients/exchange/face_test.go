@@ -38,7 +38,7 @@ func TestTokenSource(t *testing.T) {
 				defer client.CloseIdleConnections()
 				s.set(func() { s.answer = slow(time.Second) })
 				start := time.Now()
-				for time.Since(start) < 20*time.Minute {
+				for time.Since(start) < 10*time.Minute {
 					before := time.Now()
 					if err := get(t, client); err != nil {
 						t.Fatal(err)
@@ -51,7 +51,7 @@ func TestTokenSource(t *testing.T) {
 				if why := a.problem(); why != "" {
 					t.Error(why)
 				}
-				if got, least := len(s.exchanges()), int(20*time.Minute*10/life/7); got < least {
+				if got, least := len(s.exchanges()), int(10*time.Minute*10/life/7); got < least {
 					t.Errorf("%d exchanges, want %d at least", got, least)
 				}
 			})

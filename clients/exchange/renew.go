@@ -277,18 +277,24 @@ func (c *Client) reached() {
 // reports whether a new one is to be had: not again and again, as a resource that
 // turns everything away would make us ask the broker at every call.
 func (c *Client) reject(k key, t *issued) bool {
+	marked, another := c.mark(k, t)
+	if marked {
+		c.log.Warn("cambist: a resource turned a token away", "resource", k.resource, "as", k.as.String())
+	}
+	return another
+}
+
+func (c *Client) mark(k key, t *issued) (marked, another bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
 	e := c.cache.entry(k, now)
 	switch {
-	case e.token == nil || e.token != t:
-		return true // it is gone already
-	case e.rejected:
-		return true // by another caller
+	case e.token != t || e.rejected: // it is gone already, or marked by another caller
+		return false, true
 	case !e.rejectedAt.IsZero() && now.Sub(e.rejectedAt) < rejectInterval:
-		return false
+		return false, false
 	}
 	e.rejected, e.rejectedAt = true, now
-	return true
+	return true, true
 }

@@ -40,8 +40,9 @@ type Target struct {
 	// As says for whom.
 	As As
 	// Scopes are what is asked for; the broker grants all of them or refuses. None
-	// means all that /oauth2/self lists for this workload in this role and that no
-	// condition hangs on; where it lists nothing, the resource's default.
+	// means all that /oauth2/self lists for this workload in this role, less what
+	// hangs on a condition if something else remains; where it lists nothing, the
+	// default of the resource.
 	Scopes []string
 	// User is the user's token. The zero value means the one that the context
 	// holds; a RoundTripper takes it from there alone.

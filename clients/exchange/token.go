@@ -83,9 +83,9 @@ func boundToCertificate(token oauth.Secret) bool {
 
 // TokenSource returns the target's tokens as golang.org/x/oauth2 wants them. The
 // context lives as long as the source: it holds the user, if the target is as
-// the user. Tokens are renewed ahead as everywhere; their Expiry says when to ask
-// again, which is before they expire. Of what it returns, fmt prints the token:
-// hand it to a transport, not to a log.
+// the user. What it returns prints as it is: hand it to a transport, not to a
+// log. Its Expiry is not the end of the token but when to ask again, in a second,
+// so that tokens are renewed ahead here too.
 func (c *Client) TokenSource(ctx context.Context, t Target) oauth2.TokenSource {
 	return tokenSource{ctx, c, t}
 }
@@ -109,13 +109,6 @@ func (s tokenSource) Token() (*oauth2.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	ask := s.client.now().Add(time.Second)
-	if t.renewAt.After(ask) {
-		ask = t.renewAt
-	}
-	expiry := ask.Add(oauthDelta)
-	if expiry.After(t.ExpiresAt) {
-		expiry = t.ExpiresAt
-	}
-	return &oauth2.Token{AccessToken: t.Secret.Reveal(), TokenType: "Bearer", Expiry: expiry}, nil
+	again := s.client.now().Add(oauthDelta + time.Second)
+	return &oauth2.Token{AccessToken: t.Secret.Reveal(), TokenType: "Bearer", Expiry: earlier(again, t.ExpiresAt)}, nil
 }
