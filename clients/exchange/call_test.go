@@ -118,6 +118,7 @@ func TestReadRefusal(t *testing.T) {
 		header http.Header
 		body   string
 	}{
+		"JSON as a page":      {header("Content-Type", "text/html"), `{"error":"invalid_scope","error_description":"secret"}`},
 		"a page":              {header("Content-Type", "text/html"), "<html>secret"},
 		"JSON of another":     {header(), `{"message":"secret"}`},
 		"a code of another":   {header(), `{"error":"secret"}`},
@@ -190,6 +191,9 @@ func TestPages(t *testing.T) {
 	s.set(func() { s.self = "nonsense" })
 	clock.add(time.Hour)
 	must(t, c, b)
+	if s.selves != 4 {
+		t.Errorf("%d pages read", s.selves)
+	}
 	if _, err := c.Token(t.Context(), ledger); !errors.Is(err, exchange.ErrUnknownResource) {
 		t.Error(err)
 	}

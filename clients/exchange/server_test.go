@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cambist/cambist/broker/devkit/trust"
@@ -68,6 +69,36 @@ func TestServerIdentity(t *testing.T) {
 				t.Errorf("%v; asked %d times", err, s.selves)
 			}
 		})
+	}
+}
+
+// Waiting does not make another server the right one: who calls is told at once.
+func TestAnotherServerIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		before := time.Now()
+		_, err := s.client(t, exchange.WithServerID("spiffe://prod.example/ns/cambist/sa/other")).Token(t.Context(), ledger)
+		if !errors.Is(err, exchange.ErrUnavailable) || time.Since(before) != 0 || !contains(err.Error(), "another workload", s.id.String()) {
+			t.Errorf("%v after %v", err, time.Since(before))
+		}
+	})
+}
+
+// A broker whose SVID has run out proves nothing, by the clock of the client.
+func TestExpiredServer(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	s.source.rotate(t, 48*time.Hour)
+	clock := newClock()
+	clock.add(25 * time.Hour)
+	for name, option := range map[string]exchange.Option{
+		"by ID":   exchange.WithServerID(s.id.String()),
+		"by name": exchange.WithServerCA(caFile(t, s.ca, filepath.Join(t.TempDir(), "ca.pem"))),
+	} {
+		if _, err := s.client(t, exchange.WithClock(clock.now), option).Token(t.Context(), ledger); err == nil || !contains(err.Error(), "expired") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

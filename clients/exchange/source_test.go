@@ -139,7 +139,7 @@ func TestSVIDDirRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := os.WriteFile(filepath.Join(dir, file), text, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, file), text, 0o600); err != nil { //nolint:gosec // a file of this test
 				t.Fatal(err)
 			}
 		}
@@ -184,6 +184,28 @@ func TestExpiredSVID(t *testing.T) {
 	_, err := c.Token(t.Context(), ledger)
 	if !errors.Is(err, exchange.ErrUnavailable) || !contains(err.Error(), "expired at") || len(s.exchanges()) != 1 {
 		t.Errorf("%v after %d", err, len(s.exchanges()))
+	}
+}
+
+// A source that gives half an SVID gives none.
+func TestHalfAnSVID(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	for name, half := range map[string]*x509svid.SVID{
+		"no certificate": {ID: s.id, PrivateKey: s.source.svid.PrivateKey},
+		"no key":         {ID: s.id, Certificates: s.source.svid.Certificates},
+	} {
+		odd := &source{ca: s.ca, svid: half, bundle: s.source.bundle}
+		c, err := exchange.New(t.Context(), s.options(exchange.WithSource(odd, odd))...)
+		if err == nil {
+			_ = c.Close()
+		}
+		if err == nil || !contains(err.Error(), "no SVID") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := exchange.New(t.Context(), s.options(exchange.WithSource(nil, s.source))...); err == nil || !contains(err.Error(), "WithSource") {
+		t.Error(err)
 	}
 }
 

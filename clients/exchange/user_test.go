@@ -141,16 +141,26 @@ func TestUserTokens(t *testing.T) {
 	}
 }
 
-// Where several issuers could be the user's, nothing is asked for in particular.
+// For a foreign token, what its issuer gives is asked for; where several issuers
+// could be the user's, nothing in particular.
 func TestSeveralIssuers(t *testing.T) {
 	t.Parallel()
-	s := newWorld(t, false)
-	s.self = `{"resources":[{"name":"orders","uri":"https://orders.prod.example","grants":[{"for":"corp","scopes":["a"]},{"for":"partner","scopes":["b"]}]}]}`
-	if _, err := s.client(t).Token(exchange.WithUser(t.Context(), s.user(corp, nil)), exchange.Target{Resource: "orders", As: exchange.AsUser}); err != nil {
-		t.Fatal(err)
-	}
-	if got := s.exchanges(); len(got) != 1 || got[0].form.Has("scope") {
-		t.Errorf("%+v", got)
+	for grants, want := range map[string]string{
+		`{"for":"corp","scopes":["a"]},{"for":"partner","scopes":["b"]}`:                 "",
+		`{"for":"corp","scopes":["a"]},{"for":"corp","scopes":["b"]}`:                    "a b",
+		`{"for":"corp","scopes":["a"]},{"for":"","scopes":["b"]}`:                        "a",
+		`{"for":"corp","scopes":["a"]},{"for":"workload","scopes":["b"]}`:                "a",
+		`{"for":"corp","scopes":["a"]},{"for":"partner","having":["x"],"scopes":["b"]}`:  "a",
+		`{"for":"corp","scopes":["a"]},{"for":"corp","scopes":["b"],"conditional":true}`: "a",
+		`{"for":"corp","scopes":["a"],"conditional":true},{"for":"","scopes":["b"]}`:     "a",
+		`{"for":"","scopes":["b"]}`: "",
+	} {
+		s := newWorld(t, false)
+		s.self = `{"resources":[{"name":"orders","uri":"https://orders.prod.example","grants":[` + grants + `]}]}`
+		must(t, s.client(t), exchange.Target{Resource: "orders", As: exchange.AsUser, User: s.user(corp, nil)})
+		if got := s.exchanges(); len(got) != 1 || got[0].form.Get("scope") != want {
+			t.Errorf("%s: %+v", grants, got)
+		}
 	}
 }
 
