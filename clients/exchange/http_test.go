@@ -466,7 +466,8 @@ func TestIdleConnectionsGo(t *testing.T) {
 	t.Parallel()
 	s := newWorld(t, false)
 	closed := make(chan struct{}, 10)
-	c := s.client(t, exchange.WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
+	clock := newClock()
+	c := s.client(t, exchange.WithClock(clock.now), exchange.WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := s.net.dial(ctx, network, address)
 		if err != nil {
 			return nil, err
@@ -474,8 +475,18 @@ func TestIdleConnectionsGo(t *testing.T) {
 		return &watched{conn, closed}, nil
 	}))
 	must(t, c, ledger)
-	s.source.rotate(t, time.Hour)
+	s.source.rotate(t, 24*time.Hour)
 	must(t, c, ledger)
+	<-closed
+	// The connection of the new one goes with the client.
+	clock.add(time.Hour)
+	must(t, c, ledger)
+	if len(closed) != 0 {
+		t.Error("closed too early")
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 	<-closed
 }
 

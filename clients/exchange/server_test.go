@@ -212,6 +212,22 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// What the environment does not say, an option before it may.
+func TestEnvironmentSaysPart(t *testing.T) {
+	s := newWorld(t, false)
+	t.Setenv("CAMBIST_URL", brokerURL)
+	t.Setenv("CAMBIST_SERVER_ID", s.id.String())
+	t.Setenv("CAMBIST_SVID_DIR", "")
+	c, err := exchange.New(t.Context(), exchange.WithSource(s.source, s.source), exchange.WithDial(s.net.dial), exchange.FromEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, c, ledger)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A source that New opens is closed with the client, also by a New that fails.
 func TestOpenedSource(t *testing.T) {
 	t.Parallel()
