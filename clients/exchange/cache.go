@@ -16,6 +16,7 @@ type entry struct {
 	flight     *flight // the one attempt that is under way
 	refusal    *Error  // what the last one was told, until
 	refusedTo  time.Time
+	refused    *wire // whose request that was
 	back       backoff
 	lastErr    *Error
 	rejectedAt time.Time // when a resource last turned the token away
@@ -75,6 +76,11 @@ func (c *cache) sweep(now time.Time, keep bool) {
 func entryOf(at *list.Element) *entry {
 	e, _ := at.Value.(*entry) // nothing else is in the list
 	return e
+}
+
+// forgive forgets what the broker said no to.
+func (e *entry) forgive() {
+	e.refusal, e.refused, e.refusedTo, e.lastErr, e.back = nil, nil, time.Time{}, nil, backoff{}
 }
 
 // over reports whether nothing of the entry matters any more.

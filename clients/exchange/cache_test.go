@@ -144,6 +144,35 @@ func TestOneOutageCountsOnce(t *testing.T) {
 	})
 }
 
+// A refusal may be about the SVID, whose rest bounds the life of tokens: a new SVID
+// asks at once.
+func TestRefusalEndsWithTheSVID(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		c := s.client(t)
+		s.set(func() {
+			s.answer = func(w http.ResponseWriter, _ seen) bool {
+				refuse(w, 400, oauth.ErrorInvalidRequest, "no lifetime is left")
+				return true
+			}
+		})
+		for range 20 {
+			if _, err := c.Token(t.Context(), ledger); err == nil {
+				t.Fatal("a token")
+			}
+			after(time.Second)
+		}
+		before := len(s.exchanges())
+		if _, err := c.Token(t.Context(), ledger); err == nil || len(s.exchanges()) > before+1 {
+			t.Error(err)
+		}
+		s.set(func() { s.answer = nil })
+		s.source.rotate(t, time.Hour)
+		must(t, c, ledger)
+	})
+}
+
 // A broker that answers some and not others concerns those others alone.
 func TestOneResourceUnavailable(t *testing.T) {
 	t.Parallel()
