@@ -393,10 +393,14 @@ func TestUnauthorizedInAnOutage(t *testing.T) {
 		c := s.client(t)
 		must(t, c, ledger)
 		s.stop(t, false)
+		before := time.Now()
 		for i, want := range []int{401, 200, 200} {
 			if status, _, err := do(t, c.HTTPClient("ledger", exchange.AsSelf), http.MethodGet, "https://ledger.finance/x", http.NoBody); err != nil || status != want {
 				t.Errorf("call %d: %d %v", i, status, err)
 			}
+		}
+		if time.Since(before) != 0 {
+			t.Errorf("waited %v", time.Since(before))
 		}
 	})
 }
@@ -461,33 +465,68 @@ func TestServerOfTheResource(t *testing.T) {
 	}
 }
 
-// When the SVID rotates, idle connections that were made with the old one go.
+// When the SVID rotates, idle connections that were made with the old one go; the
+// last ones go with the client.
 func TestIdleConnectionsGo(t *testing.T) {
 	t.Parallel()
-	s := newWorld(t, false)
-	closed := make(chan struct{}, 10)
-	clock := newClock()
-	c := s.client(t, exchange.WithClock(clock.now), exchange.WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := s.net.dial(ctx, network, address)
-		if err != nil {
-			return nil, err
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		newApp(t, s, "ledger.finance:443", ledgerURI)
+		closed := make(chan struct{}, 10)
+		c := s.client(t, exchange.WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := s.net.dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &watched{conn, closed}, nil
+		}))
+		use := func(want int) {
+			t.Helper()
+			if err := get(t, c.HTTPClient("ledger", exchange.AsSelf)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if len(closed) != want {
+				t.Errorf("%d connections closed, want %d", len(closed), want)
+			}
 		}
-		return &watched{conn, closed}, nil
-	}))
-	must(t, c, ledger)
-	s.source.rotate(t, 24*time.Hour)
-	must(t, c, ledger)
-	<-closed
-	// The connection of the new one goes with the client.
-	clock.add(time.Hour)
-	must(t, c, ledger)
-	if len(closed) != 0 {
-		t.Error("closed too early")
+		use(0)
+		use(0)
+		s.source.rotate(t, time.Hour)
+		use(2) // to the broker and to the resource
+		use(2)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if len(closed) != 3 {
+			t.Errorf("%d connections closed", len(closed))
+		}
+	})
+}
+
+// New roots are for new connections; a token that is bound to a certificate stays.
+func TestNewRootsKeepTokens(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	s.set(func() { s.bound = true })
+	a := newApp(t, s, "ledger.finance:443", ledgerURI)
+	other, err := trust.New(domain, time.Now)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := c.Close(); err != nil {
-		t.Error(err)
+	client := s.client(t).HTTPClient("ledger", exchange.AsSelf)
+	for range 2 {
+		if err := get(t, client); err != nil {
+			t.Fatal(err)
+		}
+		s.source.mu.Lock()
+		s.source.bundle = x509bundle.FromX509Authorities(domain, append(s.ca.Bundle().X509Authorities(), other.Bundle().X509Authorities()...))
+		s.source.mu.Unlock()
 	}
-	<-closed
+	if a.problem() != "" || len(s.exchanges()) != 1 || s.net.dialled("ledger.finance:443") != 2 {
+		t.Errorf("%q, %d exchanges, %d connections", a.problem(), len(s.exchanges()), s.net.dialled("ledger.finance:443"))
+	}
 }
 
 // The bundle counts as it is at each handshake: a broker of a root that came later

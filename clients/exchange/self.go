@@ -58,12 +58,12 @@ func isURI(text string) bool { return strings.Contains(text, ":") } // no name h
 // find returns the resource that a target names. One that is not listed may be
 // new: the list is read once more. A URI needs no list; a name does.
 func (c *Client) find(ctx context.Context, w *wire, named string) (resource, error) {
-	list, err := c.list(ctx, w, maxCatalogueAge)
+	list, err := c.list(ctx, w, false)
 	if err == nil {
 		if found, ok := list.find(named); ok {
 			return found, nil
 		}
-		if list, err = c.list(ctx, w, missAge); err == nil {
+		if list, err = c.list(ctx, w, true); err == nil {
 			if found, ok := list.find(named); ok {
 				return found, nil
 			}
@@ -82,12 +82,13 @@ func (c *Client) find(ctx context.Context, w *wire, named string) (resource, err
 	return resource{}, &Error{kind: ErrUnknownResource, final: true}
 }
 
-// list returns the catalogue, read again if it is older than that or stale. Who
-// asks while it is being read gets that answer; an old one is better than none.
-func (c *Client) list(ctx context.Context, w *wire, maxAge time.Duration) (*catalogue, error) {
+// list returns the catalogue, read again if it is stale, or if something was
+// missed in it and it is not quite new. Who asks while it is being read gets that
+// answer; an old one is better than none.
+func (c *Client) list(ctx context.Context, w *wire, missed bool) (*catalogue, error) {
 	now := c.now()
 	known := c.known.Load()
-	if known != nil && now.Before(known.staleAt) && now.Sub(known.readAt) < maxAge {
+	if known != nil && now.Before(known.staleAt) && !(missed && now.Sub(known.readAt) >= missAge) {
 		return known, nil
 	}
 	_, err, _ := c.reads.Do(pathSelf, func() (any, error) {
