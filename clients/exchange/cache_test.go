@@ -111,7 +111,7 @@ func TestAttemptsInALongOutage(t *testing.T) {
 			after(100 * time.Millisecond)
 		}
 		// With full jitter to a minute, about one every thirty seconds.
-		if tries := s.net.dialled(brokerAddress) - before; tries < 60 || tries > 240 {
+		if tries := s.net.dialled(brokerAddress) - before; tries < 70 || tries > 200 {
 			t.Errorf("%d attempts in an hour", tries)
 		}
 	})

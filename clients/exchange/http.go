@@ -132,6 +132,9 @@ func (rt *roundTripper) send(req *http.Request, body io.ReadCloser, token *issue
 	}
 	out := req.Clone(req.Context())
 	out.Body = body
+	if out.Header == nil {
+		out.Header = http.Header{}
+	}
 	out.Header.Set("Authorization", "Bearer "+token.Secret.Reveal())
 	res, err := transport.RoundTrip(out)
 	if res != nil {

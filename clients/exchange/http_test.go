@@ -428,6 +428,11 @@ func TestRequestIsNotTouched(t *testing.T) {
 	if got := a.seen(); len(got) != 1 || a.problem() != "" || got[0].body != "hello" {
 		t.Errorf("%+v %s", got, a.problem())
 	}
+	res, err = s.client(t).RoundTripper(ledger, nil).RoundTrip(&http.Request{Method: http.MethodGet, URL: req.URL}) // without a header
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
 }
 
 // Who serves a resource is known by name or by SPIFFE ID, never by being in the

@@ -69,7 +69,7 @@ func TestNoTokenIsPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets = append(secrets, user.Reveal(), token.Secret.Reveal())
-	for _, v := range append(c.Internals(), token, &token, target, &target, ctx, c, s.options()[0], c.RoundTripper(ledger, nil), c.RPCCredentials(target)) {
+	for _, v := range append(c.Internals(), token, &token, target, &target, ctx, s.options()[0], c.RoundTripper(ledger, nil), c.RPCCredentials(target)) {
 		printed.WriteString(printAll(t, v))
 	}
 	raw, err := user.MarshalText()
@@ -123,6 +123,10 @@ func TestNoTokenIsPrinted(t *testing.T) {
 			printed.WriteString(printAll(t, err))
 		}
 	}
+	if err := c.Close(); err != nil { // so that nothing changes while it is printed
+		t.Error(err)
+	}
+	printed.WriteString(printAll(t, c))
 	for _, seen := range a.seen() {
 		secrets = append(secrets, strings.TrimPrefix(seen.authorization, "Bearer "))
 	}

@@ -84,7 +84,7 @@ func (c *Client) find(ctx context.Context, w *wire, named string) (resource, err
 
 // list returns the catalogue, read again if it is stale, or if something was
 // missed in it and it is not quite new. Who asks while it is being read gets that
-// answer; an old one is better than none.
+// answer; an old one is better than none, unless the broker is not there at all.
 func (c *Client) list(ctx context.Context, w *wire, missed bool) (*catalogue, error) {
 	now := c.now()
 	known := c.known.Load()
@@ -99,7 +99,8 @@ func (c *Client) list(ctx context.Context, w *wire, missed bool) (*catalogue, er
 		}
 		return nil, err
 	})
-	if read := c.known.Load(); read != nil {
+	var e *Error
+	if read := c.known.Load(); read != nil && (err == nil || errors.As(err, &e) && e.Status != 0) {
 		return read, nil
 	}
 	return nil, err

@@ -132,6 +132,14 @@ func TestServerCAIsReadAgain(t *testing.T) {
 	caFile(t, s.ca, path)
 	clock.add(10 * time.Second)
 	must(t, c, ledger)
+	// One that says the same is no reason for new connections.
+	dialled := s.net.dialled(brokerAddress)
+	caFile(t, s.ca, path)
+	clock.add(10 * time.Minute)
+	must(t, c, ledger)
+	if len(s.exchanges()) != 2 || s.net.dialled(brokerAddress) != dialled {
+		t.Errorf("%d exchanges, %d more connections", len(s.exchanges()), s.net.dialled(brokerAddress)-dialled)
+	}
 }
 
 // The broker is never asked to follow, and its answers are read to a limit.
