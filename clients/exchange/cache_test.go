@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,6 +141,85 @@ func TestOneOutageCountsOnce(t *testing.T) {
 		// out; the others share its connection.
 		if took := time.Since(start); took > 3*time.Second {
 			t.Errorf("took %v", took)
+		}
+		after(time.Second) // for dials that nobody needs any more
+	})
+}
+
+// With a token all failures before it are forgotten: the next one waits a second at
+// most.
+func TestFailuresAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		c := s.client(t)
+		fail := func(times int) {
+			s.set(func() {
+				s.answer = func(w http.ResponseWriter, _ seen) bool {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					if times--; times < 0 {
+						return false
+					}
+					refuse(w, 503, oauth.ErrorTemporarilyUnavailable, "later")
+					return true
+				}
+			})
+		}
+		fail(8)
+		for {
+			if _, err := c.Token(t.Context(), ledger); err == nil {
+				break
+			}
+			after(time.Second)
+		}
+		after(241 * time.Second) // it must be renewed
+		fail(1)
+		old := must(t, c, ledger)
+		after(1100 * time.Millisecond)
+		if again := must(t, c, ledger); again.Secret.Reveal() == old.Secret.Reveal() {
+			t.Error("not renewed")
+		}
+	})
+}
+
+// deaf is a connection that leads nowhere any more, and nobody says so.
+type deaf struct {
+	net.Conn
+	from *atomic.Int64 // connections up to this one are deaf
+	n    int64
+}
+
+func (d *deaf) Write(p []byte) (int, error) {
+	if d.n <= d.from.Load() {
+		return len(p), nil
+	}
+	return d.Conn.Write(p)
+}
+
+// After a connection that fell silent, the next attempt is made on a new one, even
+// if others are idle: they may lead to the same nowhere.
+func TestNewConnectionAfterSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t, true)
+		var dials, silent atomic.Int64
+		c := s.client(t, exchange.WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := s.net.dial(ctx, network, address)
+			return &deaf{Conn: conn, from: &silent, n: dials.Add(1)}, err
+		}))
+		s.set(func() { s.answer = slow(time.Second) })
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() { must(t, c, exchange.Target{Resource: fmt.Sprintf("shop/s%d", i), As: exchange.AsSelf}) })
+		}
+		wg.Wait()
+		before := dials.Load()
+		silent.Store(before)
+		start := time.Now()
+		must(t, c, ledger)
+		if took := time.Since(start); before < 2 || dials.Load() != before+1 || took > 7*time.Second {
+			t.Errorf("%d connections, then %d, in %v", before, dials.Load()-before, took)
 		}
 	})
 }

@@ -61,7 +61,7 @@ func call(ctx context.Context, w *wire, path, form string) (answer, error) {
 	}
 	res, err := w.broker.RoundTrip(r)
 	if err != nil {
-		w.broker.CloseIdleConnections() // the next attempt is not made on a connection that may be dead
+		w.broker.CloseIdleConnections() // they may be as dead as this one
 		var untrusted *tls.CertificateVerificationError
 		return answer{}, &Error{kind: ErrUnavailable, cause: err, final: errors.As(err, &untrusted)}
 	}

@@ -22,7 +22,8 @@ const (
 	handshakeTimeout = 3 * time.Second
 	idleTimeout      = 30 * time.Second
 	maxHeaderBytes   = 64 << 10
-	maxRetired       = 4 // wires whose connections may still be busy
+	maxConnections   = 32 // to the broker, each in use for milliseconds
+	maxRetired       = 4  // wires whose connections may still be busy
 )
 
 // wire is one SVID and the connections that were made with it. A rotated SVID is
@@ -186,6 +187,10 @@ func (w *wire) toBroker() *http.Transport {
 	}
 	t := w.transport(verify)
 	t.MaxResponseHeaderBytes, t.DisableCompression = maxHeaderBytes, true // nothing that unfolds
+	// HTTP/1.1: a request that is given up takes its connection along, where one of
+	// HTTP/2 would stay, dead or not, and carry the next.
+	t.ForceAttemptHTTP2 = false
+	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = maxConnections, maxConnections
 	return t
 }
 
