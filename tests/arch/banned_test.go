@@ -68,7 +68,7 @@ func noClockNoChance(h house) []string {
 				faults = append(faults, h.at(fn)+": func init")
 			}
 		}
-		if isImpure(f.dir) {
+		if isImpure(f.dir) || wiring[f.path] != "" {
 			return
 		}
 		f.uses(func(importPath, name string, at ast.Node) {

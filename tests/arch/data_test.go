@@ -11,7 +11,7 @@ var floors = []struct {
 	{2, []string{"broker/policy", "store", "broker/authn", "broker/subject", "broker/web",
 		"clients/verify", "clients/exchange", "clients/admin", "broker/devkit/trust", "broker/devkit/idp"}},
 	{3, []string{"broker/keys", "broker/audit", "broker/fleet", "broker/insight", "broker/plan", "broker/telemetry",
-		"store/sqlstore", "store/storetest", "broker/devkit/workload", "clients/agent", "clients/enforce/*"}},
+		"store/sqlstore", "store/storetest", "broker/devkit/workload", "clients/agent", "clients/enforce/*", "clients/exchange/*"}},
 	{4, []string{"broker/authn/*", "broker/subject/*", "broker/mint/*", "store/postgres", "store/sqlite"}},
 	{5, []string{"broker/tokenapi", "broker/guardapi", "broker/adminapi"}},
 	{6, []string{"broker/server"}},
@@ -62,7 +62,8 @@ var outside = []struct {
 
 var (
 	anywhere  = []string{"*", "*/*", "*/*/*"}
-	grpcRooms = []string{"broker/devkit/workload", "clients/agent", "clients/enforce/grpc", "clients/enforce/extauthz", "broker/server", "cmd/*"}
+	grpcRooms = []string{"broker/devkit/workload", "clients/agent", "clients/enforce/grpc", "clients/enforce/extauthz", "clients/exchange/spiffe",
+		"broker/server", "cmd/*"}
 )
 
 // light is what a client must not pull in, not even through others.
@@ -76,6 +77,12 @@ var impure = []struct {
 }{
 	{[]string{"cmd/*", "broker/server"}, "the wiring injects the clock, the environment and the settings"},
 	{helpers, "code of tests"},
+}
+
+// wiring are files outside those rooms that may read the clock and the
+// environment, each with its reason.
+var wiring = map[string]string{
+	"clients/exchange/env.go": "New is all the wiring that a program with the SDK has",
 }
 
 // helpers are rooms of tests: their files have the tests' budget.

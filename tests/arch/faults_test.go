@@ -42,6 +42,8 @@ func TestEveryCheckFinds(t *testing.T) {
 		"clock, by another name":   {noClockNoChance, "broker/x.go", "import t \"time\"\nvar _ = t.Since", "time.Since"},
 		"clock, without a name":    {noClockNoChance, "broker/x.go", `import . "time"`, "own names"},
 		"clock in the wiring":      {noClockNoChance, "broker/server/x.go", "import \"time\"\nvar _ = time.Now", ""},
+		"clock in a wiring file":   {noClockNoChance, "clients/exchange/env.go", "import (\"os\"; \"time\")\nvar _, _ = time.Now, os.Getenv", ""},
+		"clock beside that file":   {noClockNoChance, "clients/exchange/x.go", "import \"time\"\nvar _ = time.Now", "time.Now"},
 		"clock in a test":          {noClockNoChance, "broker/x_test.go", "import \"time\"\nvar _ = time.Now", ""},
 		"another package's Now":    {noClockNoChance, "broker/x.go", "import \"x/clock\"\nvar _ = clock.Now", ""},
 		"environment":              {noClockNoChance, "store/x.go", "import \"os\"\nvar _ = os.Getenv", "os.Getenv"},
