@@ -23,7 +23,7 @@
 // AsSelf is the service in its own name. AsUser is on behalf of whoever called:
 // the token that the service received is exchanged for one for the resource, which
 // names both (RFC 8693). The received token comes from the context of the request:
-// enforce.HTTP puts it there, or WithUser does.
+// nethttp.Handler puts it there, or WithUser does.
 //
 //	orders := client.HTTPClient("orders", exchange.AsUser)
 //

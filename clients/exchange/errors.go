@@ -70,11 +70,11 @@ func (e *Error) next() string {
 	case e.RecordID != "":
 		return "cambist why " + e.RecordID
 	case errors.Is(e.kind, ErrNoUser):
-		return "enforce.HTTP puts the user there, or exchange.WithUser"
+		return "nethttp.Handler puts the user there, or exchange.WithUser"
 	case errors.Is(e.kind, ErrUnknownResource):
 		return "cambist whoami lists what there is"
 	case errors.Is(e.kind, ErrUnavailable):
-		return "cambist doctor"
+		return "check CAMBIST_ISSUER, and that the broker's /readyz answers"
 	}
 	return ""
 }

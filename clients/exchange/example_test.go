@@ -39,7 +39,7 @@ func Example() {
 }
 
 // A service that calls on behalf of who called it. The middleware in front, as
-// enforce.HTTP, has verified the token and put it into the context.
+// nethttp.Handler, has verified the token and put it into the context.
 func ExampleClient_HTTPClient() {
 	client, err := exchange.New(context.Background(), exchange.FromEnv())
 	if err != nil {
@@ -72,7 +72,7 @@ func ExampleClient_HTTPClient() {
 	})
 }
 
-// Middleware of your own, where enforce.HTTP is not used: verify first, then put
+// Middleware of your own, where nethttp.Handler is not used: verify first, then put
 // the token into the context.
 func ExampleWithUser() {
 	verified := func(r *http.Request) (token string, ok bool) { return "", false } // yours

@@ -10,20 +10,16 @@ import (
 	"github.com/cambist/cambist/broker/oauth"
 )
 
-type userKey struct{}
-
 // WithUser returns a context that holds the token which the service received,
-// for calls as the user. enforce.HTTP does this for every request that it lets
-// through; call it only with a token that somebody has verified.
+// for calls as the user. The adapters of clients/enforce do this for every
+// request that they let through; call it only with a token that somebody has
+// verified.
 func WithUser(ctx context.Context, token oauth.Secret) context.Context {
-	return context.WithValue(ctx, userKey{}, token)
+	return oauth.WithUserToken(ctx, token)
 }
 
-// UserFrom returns the token that WithUser put there.
-func UserFrom(ctx context.Context) (token oauth.Secret, ok bool) {
-	token, ok = ctx.Value(userKey{}).(oauth.Secret)
-	return token, ok && !token.IsZero()
-}
+// UserFrom returns the token that WithUser, or an adapter, put there.
+func UserFrom(ctx context.Context) (token oauth.Secret, ok bool) { return oauth.UserToken(ctx) }
 
 // shown is what a user's token says of itself. Nothing of it is verified: it
 // chooses words for the broker, which verifies.
