@@ -169,7 +169,7 @@ func (l *linter) targets(r *rule, f *faults) {
 		}
 		for scope := range r.mapping.Scopes.Names() {
 			if !slices.ContainsFunc(reach, func(x *resource) bool { return x.proto.Scopes.Contains(scope) }) {
-				f.add("scope-unknown", "scopes", "use a scope of the resource: "+scopeList(reach), "no resource of %q has the scope %q", p.text(), scope)
+				f.add("scope-unknown", "scopes", scopeFix(reach), "no resource of %q has the scope %q", p.text(), scope)
 			}
 		}
 		if r.mapping.Impersonate && !slices.ContainsFunc(reach, func(x *resource) bool { return x.proto.Impersonation }) {
@@ -211,13 +211,16 @@ func (l *linter) meets(p *pattern, x *resource) bool {
 	return ok
 }
 
-func scopeList(reach []*resource) string {
+func scopeFix(reach []*resource) string {
 	var names []string
 	for _, x := range reach {
 		names = slices.AppendSeq(names, x.proto.Scopes.Names())
 	}
+	if len(names) == 0 {
+		return "mend the resource first"
+	}
 	slices.Sort(names)
-	return strings.Join(slices.Compact(names), ", ")
+	return "use a scope of the resource: " + strings.Join(slices.Compact(names), ", ")
 }
 
 // having holds the scopes of a received token to those of the resources that

@@ -15,11 +15,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/dev"
 )
 
 // Exit codes (design 12).
@@ -38,7 +40,8 @@ var version string
 type cli struct {
 	Config kong.ConfigFlag `help:"YAML file with settings, by the same names as the flags of serve." placeholder:"PATH" type:"path" env:"CAMBIST_CONFIG"`
 
-	Dev     devCmd     `cmd:"" group:"try" help:"Make certificates and tokens for trying things out on one machine."`
+	Demo    demoCmd    `cmd:"" group:"try" help:"Play the whole story in some seconds, with what really happens, and leave nothing behind."`
+	Dev     devCmd     `cmd:"" group:"try" help:"Run everything on one machine, and make certificates and tokens to try it with."`
 	Version versionCmd `cmd:"" group:"try" help:"Print the version and what it was built with."`
 
 	Lint   lintCmd   `cmd:"" group:"policy" help:"Check policy files without a server."`
@@ -96,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Description("Tokens for workloads: proof of identity in, short-lived narrow OAuth token out."),
 		kong.DefaultEnvars("CAMBIST"),
 		kong.Configuration(file.load),
-		kong.Vars{"hostname": hostname(), "ca": devFolder(), "domain": devDomain},
+		kong.Vars{"hostname": hostname(), "data": devFolder(), "ca": filepath.Join(devFolder(), dev.CAFolder), "domain": dev.Domain},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),

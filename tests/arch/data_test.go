@@ -15,8 +15,9 @@ var floors = []struct {
 	{4, []string{"broker/authn/*", "broker/subject/*", "broker/mint/*", "store/postgres", "store/sqlite"}},
 	{5, []string{"broker/tokenapi", "broker/guardapi", "broker/adminapi"}},
 	{6, []string{"broker/server"}},
-	{7, []string{"cmd/*"}},
-	{8, []string{"tests/*"}},
+	{7, []string{"broker/dev"}},
+	{8, []string{"cmd/*"}},
+	{9, []string{"tests/*"}},
 }
 
 // clientRooms is all of ours that clients/* may import besides one another, so
@@ -62,7 +63,7 @@ var outside = []struct {
 
 var (
 	anywhere  = []string{"*", "*/*", "*/*/*"}
-	grpcRooms = []string{"broker/devkit/workload", "clients/agent", "clients/enforce/grpc", "clients/enforce/extauthz", "clients/exchange/spiffe",
+	grpcRooms = []string{"broker/devkit/workload", "broker/dev", "clients/agent", "clients/enforce/grpc", "clients/enforce/extauthz", "clients/exchange/spiffe",
 		"broker/server", "cmd/*"}
 )
 
@@ -75,7 +76,7 @@ var impure = []struct {
 	rooms []string
 	why   string
 }{
-	{[]string{"cmd/*", "broker/server"}, "the wiring injects the clock, the environment and the settings"},
+	{[]string{"cmd/*", "broker/server", "broker/dev"}, "the wiring injects the clock, the environment and the settings"},
 	{helpers, "code of tests"},
 }
 

@@ -154,20 +154,24 @@ const (
 func (i *Issuer) Token(kind Kind, user, audience string, ttl time.Duration) (string, error) {
 	for _, u := range Users() {
 		if u.Name == user {
-			return i.Sign(string(kind), i.claims(&u, audience, ttl))
+			return i.Sign(string(kind), i.claims(kind, &u, audience, ttl))
 		}
 	}
 	return "", fmt.Errorf("there is no user %q; there are alice and bob", user)
 }
 
-func (i *Issuer) claims(u *User, audience string, ttl time.Duration) map[string]any {
+func (i *Issuer) claims(kind Kind, u *User, audience string, ttl time.Duration) map[string]any {
 	now := i.now()
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // it never fails
-	return map[string]any{
+	claims := map[string]any{
 		"iss": i.url, "sub": u.Name, "aud": audience, "iat": now.Unix(), "exp": now.Add(ttl).Unix(), "jti": hex.EncodeToString(id[:]),
-		"email": u.Email, "groups": u.Groups, "client_id": "cambist-dev",
+		"email": u.Email, "groups": u.Groups,
 	}
+	if kind == AccessToken {
+		claims["client_id"] = "cambist-dev" // RFC 9068 2.2; no ID token has it
+	}
+	return claims
 }
 
 // Sign signs any claims: tests make the tokens that a bad issuer would.
