@@ -10,7 +10,7 @@ LINT         := .tools/bin/golangci-lint-$(LINT_VERSION)
 export GO FUZZTIME
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test arch lint bench fuzz ci clean
+.PHONY: build setup test interop arch lint bench fuzz ci clean
 
 build: ## bin/cambist and its companions, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
@@ -20,12 +20,17 @@ setup: ## what the tests need and the machine lacks; nothing when all is there
 
 test: setup ## every test, with the race detector and in random order
 	$(GO) test -race -shuffle=on -timeout=15m ./...
+	$(GO) -C tests/interop test -race -shuffle=on -timeout=10m ./...
+
+interop: setup ## only the tests against clients and verifiers of others
+	$(GO) -C tests/interop test -count=1 -v ./...
 
 arch: ## floors, imports, budgets
 	$(GO) test -count=1 ./tests/arch/
 
 lint: $(LINT) ## go vet and the linters of .golangci.yml
 	$(GO) vet ./...
+	$(GO) -C tests/interop vet ./...
 	$(LINT) run ./...
 
 bench: setup ## every benchmark, or those that BENCH names
