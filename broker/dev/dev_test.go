@@ -18,6 +18,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/cambist/cambist/broker"
@@ -162,6 +163,34 @@ func TestSample(t *testing.T) {
 	}
 	if _, err := dev.UserToken(config(i.Data), "mallory", "cambist", time.Hour); err == nil {
 		t.Error("a token of somebody who does not exist")
+	}
+	must(t, i.stop())
+}
+
+// A JWT-SVID of the caller is an actor token; one of another workload is not.
+func TestActorToken(t *testing.T) {
+	t.Parallel()
+	i := run(t, config(t.TempDir()))
+	user, err := dev.UserToken(config(i.Data), "alice", "cambist", time.Hour)
+	must(t, err)
+	for _, shown := range []struct {
+		workload string
+		status   int
+	}{{"shop/web", 200}, {"shop/orders", 400}} {
+		client, err := workloadapi.New(t.Context(), workloadapi.WithAddr(i.Workloads[shown.workload]))
+		must(t, err)
+		svid, err := client.FetchJWTSVID(t.Context(), jwtsvid.Params{Audience: i.Issuer})
+		must(t, err)
+		must(t, client.Close())
+		form := self("https://orders.dev.cambist.invalid")
+		form.Set("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange")
+		form.Set("subject_token", user)
+		form.Set("subject_token_type", "urn:ietf:params:oauth:token-type:id_token")
+		form.Set("actor_token", svid.Marshal())
+		form.Set("actor_token_type", "urn:cambist:token-type:jwt-svid")
+		if status, answer := i.ask(t, "shop/web", form); status != shown.status {
+			t.Errorf("shown by shop/web, of %s: %d %v", shown.workload, status, answer)
+		}
 	}
 	must(t, i.stop())
 }

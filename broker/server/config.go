@@ -53,6 +53,7 @@ type IdentityConfig struct {
 	Cert        string            `help:"File with the server's X.509-SVID chain in PEM (instead of the Workload API)." placeholder:"PATH"`
 	Key         string            `help:"File with its private key in PEM." placeholder:"PATH"`
 	Bundles     map[string]string `help:"Trust domain to file with its X.509 bundle in PEM." placeholder:"TRUST-DOMAIN=PATH"`
+	JWTBundles  map[string]string `name:"jwt-bundles" help:"Trust domain to file with its SPIFFE bundle (JSON), for JWT-SVIDs that callers show as actor token." placeholder:"TRUST-DOMAIN=PATH"`
 	Interval    time.Duration     `help:"How often the files are looked at." default:"1s"`
 }
 
@@ -167,7 +168,7 @@ func (c *Config) validateIssuer(fault func(string, ...any)) {
 
 func (c *Config) validateIdentity(fault func(string, ...any)) {
 	i := c.Identity
-	files := i.Cert != "" || i.Key != "" || len(i.Bundles) > 0
+	files := i.Cert != "" || i.Key != "" || len(i.Bundles)+len(i.JWTBundles) > 0
 	switch {
 	case i.WorkloadAPI == "" && !files:
 		fault("identity: give identity.workload_api, or identity.cert, identity.key and identity.bundles")
@@ -176,9 +177,11 @@ func (c *Config) validateIdentity(fault func(string, ...any)) {
 	case files && (i.Cert == "" || i.Key == "" || len(i.Bundles) == 0):
 		fault("identity: cert, key and bundles belong together; one of them is missing")
 	}
-	for td := range i.Bundles {
-		if err := mtls.CheckTrustDomain(td); err != nil {
-			fault("identity.bundles: %w", err)
+	for name, files := range map[string]map[string]string{"bundles": i.Bundles, "jwt_bundles": i.JWTBundles} {
+		for td := range files {
+			if err := mtls.CheckTrustDomain(td); err != nil {
+				fault("identity.%s: %w", name, err)
+			}
 		}
 	}
 	if files && i.Interval < 100*time.Millisecond {

@@ -19,7 +19,7 @@ import (
 func (s *server) exchanger() tokenapi.Exchanger {
 	return s.metrics.Exchanger(&broker.Exchanger{
 		Issuer: s.config.Issuer, Limits: s.limits(),
-		Policy: s.follower, Verifier: subject.NewRoute(issued.New(s.config.Issuer, s.ring), oidc.New(s.issuers)),
+		Policy: s.follower, Verifier: subject.NewRoute(issued.New(s.config.Issuer, s.ring), oidc.New(s.issuers), s.jwtSVIDs),
 		Ledger: s.metrics.Ledger(s.recorder, s.now), Minter: jwtat.New(s.ring), Now: s.now, NewID: broker.NewID,
 	})
 }

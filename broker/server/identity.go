@@ -18,6 +18,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/cambist/cambist/broker/authn/mtls"
+	"github.com/cambist/cambist/broker/jws"
+	"github.com/cambist/cambist/broker/subject/jwtsvid"
 )
 
 // identitySource says where our own SVID and the bundles come from: the SPIFFE
@@ -27,6 +29,7 @@ type identitySource struct {
 	Cert        string            // PEM file of our SVID, then what leads to a root
 	Key         string            // PEM file of its key, for our eyes only
 	Bundles     map[string]string // trust domain → PEM file of its CA certificates
+	JWTBundles  map[string]string // trust domain → SPIFFE bundle with its keys for JWT-SVIDs
 	Interval    time.Duration     // between two looks at the files; 0 is a second
 	Now         func() time.Time
 	Log         *slog.Logger // nil for none
@@ -43,19 +46,21 @@ const (
 // has while the source is away: an SVID to the end of its life, a bundle until the
 // source says another, or for a minute when it says something that cannot be used.
 type identity struct {
-	source  identitySource
-	target  string // of the Workload API, as gRPC wants it
-	silence time.Duration
-	retry   time.Duration
+	source identitySource
+	workloadAPI
 
 	trust  mtls.Trust
+	keys   jwtsvid.Trust
 	own    atomic.Pointer[x509svid.SVID]
 	health atomic.Pointer[identityHealth]
 
 	// What follows belongs to the goroutine of Run.
-	bundles  bundleKeeper
+	bundles  keeper[authorities]
+	jwt      keeper[[]jws.Key]
 	svidErr  error             // why the source gave no SVID when it was asked last
-	odd      []string          // what else it said that we cannot use
+	keysErr  error             // and no keys for JWT-SVIDs
+	odd      oddities          // what else it said that we cannot use
+	oddKeys  oddities          // and of those keys
 	seen     map[string]string // subject → the trouble with it, when we last looked
 	reported map[string]string // subject → the trouble that was logged
 }
@@ -71,8 +76,8 @@ type identityHealth struct {
 // configuration. That a file or the Workload API is not there is no such fault.
 func newIdentity(c identitySource) (*identity, error) {
 	i := &identity{
-		source: c, silence: defaultSilence, retry: defaultRetry,
-		bundles: bundleKeeper{}, seen: map[string]string{}, reported: map[string]string{},
+		source: c, workloadAPI: workloadAPI{silence: defaultSilence, retry: defaultRetry},
+		bundles: keeper[authorities]{}, jwt: keeper[[]jws.Key]{}, seen: map[string]string{}, reported: map[string]string{},
 	}
 	var errs []error
 	if c.WorkloadAPI != "" {
@@ -80,17 +85,19 @@ func newIdentity(c identitySource) (*identity, error) {
 		if i.target, err = workloadapi.TargetFromAddress(c.WorkloadAPI); err != nil {
 			errs = append(errs, err)
 		}
-		if c.Cert != "" || c.Key != "" || len(c.Bundles) > 0 {
+		if c.Cert != "" || c.Key != "" || len(c.Bundles)+len(c.JWTBundles) > 0 {
 			errs = append(errs, errors.New("either workload_api or files, not both"))
 		}
 	} else if c.Cert == "" || c.Key == "" || len(c.Bundles) == 0 {
 		errs = append(errs, errors.New("either workload_api, or cert, key and at least one of bundles"))
 	}
-	for domain, path := range c.Bundles {
-		if err := mtls.CheckTrustDomain(domain); err != nil {
-			errs = append(errs, err)
-		} else if path == "" {
-			errs = append(errs, fmt.Errorf("trust domain %q has no file", domain))
+	for _, files := range []map[string]string{c.Bundles, c.JWTBundles} {
+		for domain, path := range files {
+			if err := mtls.CheckTrustDomain(domain); err != nil {
+				errs = append(errs, err)
+			} else if path == "" {
+				errs = append(errs, fmt.Errorf("trust domain %q has no file", domain))
+			}
 		}
 	}
 	if c.Interval < 0 {
@@ -134,9 +141,10 @@ var errNoSVID = errors.New("we have no SVID yet")
 func (i *identity) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	found := make(chan identityFinding)
+	found, keys := make(chan identityFinding), make(chan keysFinding)
 	if i.target != "" {
 		wg.Go(func() { i.watch(ctx, found) })
+		wg.Go(func() { i.watchKeys(ctx, keys) })
 	} else {
 		i.look()
 	}
@@ -148,6 +156,9 @@ func (i *identity) Run(ctx context.Context) {
 			return
 		case f := <-found:
 			i.take(f)
+		case f := <-keys:
+			i.takeKeys(f)
+			i.settle(i.source.Now())
 		case <-tick.C:
 			i.look()
 		}
@@ -158,6 +169,7 @@ func (i *identity) Run(ctx context.Context) {
 // only kept for a while.
 func (i *identity) look() {
 	if i.target == "" {
+		i.takeKeys(readKeys(i.source.JWTBundles))
 		i.take(readIdentity(&i.source))
 		return
 	}
@@ -170,8 +182,8 @@ type identityFinding struct {
 	svidErr error
 	// bundles has every trust domain that the source speaks of; nil if it did not
 	// get to speak.
-	bundles map[spiffeid.TrustDomain]foundBundle
-	odd     []string
+	bundles bundles[authorities]
+	odd     oddities
 }
 
 // take makes a finding count.
@@ -229,6 +241,7 @@ func (i *identity) settle(now time.Time) {
 	if slices.Sort(odd); len(odd) > 0 {
 		trouble["bundles"] = strings.Join(odd, "; ")
 	}
+	i.settleKeys(now, trouble)
 	i.report(trouble)
 }
 

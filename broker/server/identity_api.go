@@ -20,21 +20,36 @@ import (
 	"github.com/cambist/cambist/broker/authn/mtls"
 )
 
-// watch follows the Workload API until ctx is done. It speaks the protocol itself:
+// workloadAPI is the SPIFFE Workload API as we follow it.
+type workloadAPI struct {
+	target  string        // as gRPC wants it; "" if there is none
+	silence time.Duration // until we ask again
+	retry   time.Duration // first pause after it was lost; it doubles
+}
+
+// follower follows one stream of answers. It speaks the protocol itself:
 // go-spiffe's client gives up a whole answer for one bundle in it that cannot be
 // read, where the other trust domains must not suffer, and ends its watch for good
 // on some answers, where an agent that comes back should find us there.
-func (i *identity) watch(ctx context.Context, found chan<- identityFinding) {
-	pause := i.retry
+type follower[A any] struct {
+	workloadAPI
+	open func(context.Context, workload.SpiffeWorkloadAPIClient) (grpc.ServerStreamingClient[A], error)
+	take func(*A)
+	lost func(error)
+}
+
+// run follows until ctx is done.
+func (f *follower[A]) run(ctx context.Context) {
+	pause := f.retry
 	for ctx.Err() == nil {
-		heard, err := i.stream(ctx, found)
+		heard, err := f.stream(ctx)
 		if heard {
-			pause = i.retry
+			pause = f.retry
 			if errors.Is(err, errSilence) {
 				continue // it may just have no news; asked again it says the same again
 			}
 		}
-		i.tell(ctx, found, identityFinding{svidErr: fmt.Errorf("the Workload API: %w", err)})
+		f.lost(fmt.Errorf("the Workload API: %w", err))
 		wait := time.NewTimer(around(pause))
 		select {
 		case <-ctx.Done():
@@ -53,26 +68,26 @@ const maxRetry = 10 * time.Second
 var errSilence = errors.New("it has not answered")
 
 // stream dials and hands on each answer until the stream breaks or falls silent.
-func (i *identity) stream(ctx context.Context, found chan<- identityFinding) (heard bool, err error) {
+func (f *follower[A]) stream(ctx context.Context) (heard bool, err error) {
 	// The socket is on this machine and proves who we are by our process: there is
 	// no TLS on it (SPIFFE Workload Endpoint, section 3), and no proxy before it.
-	conn, err := grpc.NewClient(i.target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	conn, err := grpc.NewClient(f.target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silence := time.AfterFunc(around(i.silence), func() { cancel(errSilence) })
+	silence := time.AfterFunc(around(f.silence), func() { cancel(errSilence) })
 	defer silence.Stop()
 	ctx = metadata.AppendToOutgoingContext(ctx, "workload.spiffe.io", "true")
-	answers, err := workload.NewSpiffeWorkloadAPIClient(conn).FetchX509SVID(ctx, &workload.X509SVIDRequest{})
+	answers, err := f.open(ctx, workload.NewSpiffeWorkloadAPIClient(conn))
 	for err == nil {
-		var answer *workload.X509SVIDResponse
+		var answer *A
 		if answer, err = answers.Recv(); err == nil {
-			silence.Reset(around(i.silence))
+			silence.Reset(around(f.silence))
 			heard = true
-			i.tell(ctx, found, parseAnswer(answer))
+			f.take(answer)
 		}
 	}
 	if cause := context.Cause(ctx); cause != nil {
@@ -81,8 +96,21 @@ func (i *identity) stream(ctx context.Context, found chan<- identityFinding) (he
 	return heard, err
 }
 
+// watch follows our SVID and the bundles of X.509 until ctx is done.
+func (i *identity) watch(ctx context.Context, found chan<- identityFinding) {
+	f := follower[workload.X509SVIDResponse]{
+		workloadAPI: i.workloadAPI,
+		open: func(ctx context.Context, c workload.SpiffeWorkloadAPIClient) (grpc.ServerStreamingClient[workload.X509SVIDResponse], error) {
+			return c.FetchX509SVID(ctx, &workload.X509SVIDRequest{})
+		},
+		take: func(answer *workload.X509SVIDResponse) { tell(ctx, found, parseAnswer(answer)) },
+		lost: func(err error) { tell(ctx, found, identityFinding{svidErr: err}) },
+	}
+	f.run(ctx)
+}
+
 // tell hands a finding to Run, unless Run has ended.
-func (i *identity) tell(ctx context.Context, found chan<- identityFinding, f identityFinding) {
+func tell[F any](ctx context.Context, found chan<- F, f F) {
 	select {
 	case found <- f:
 	case <-ctx.Done():
@@ -96,27 +124,27 @@ func parseAnswer(answer *workload.X509SVIDResponse) identityFinding {
 	if len(answer.GetSvids()) == 0 {
 		return identityFinding{svidErr: errors.New("the Workload API: no SVID in its answer")}
 	}
-	f := identityFinding{bundles: map[spiffeid.TrustDomain]foundBundle{}}
+	f := identityFinding{bundles: bundles[authorities]{}}
 	f.svid, f.svidErr = parseSVID(answer.GetSvids()[0])
 	for _, s := range answer.GetSvids() { // of several in one trust domain the first counts
-		if domain, ok := f.domain(s.GetSpiffeId()); ok {
+		if domain, ok := f.odd.domain(s.GetSpiffeId()); ok {
 			if _, ok := f.bundles[domain]; !ok {
-				f.bundles[domain] = parseAuthorities(s.GetBundle())
+				f.bundles[domain] = foundAuthorities(x509.ParseCertificates(s.GetBundle()))
 			}
 		}
 	}
 	ours := maps.Clone(f.bundles)
 	for name, der := range answer.GetFederatedBundles() {
-		domain, ok := f.domain(name)
+		domain, ok := f.odd.domain(name)
 		if !ok {
 			continue
 		}
 		if _, ok := ours[domain]; ok {
-			f.odd = append(f.odd, fmt.Sprintf("the Workload API: a federated bundle for %q, which is our own", domain))
+			f.odd.add("the Workload API: a federated bundle for %q, which is our own", domain)
 		} else if _, ok := f.bundles[domain]; ok {
-			f.bundles[domain] = foundBundle{err: errTwoBundles} // which is the right one, nobody can know
+			f.bundles[domain] = foundAuthorities(nil, errTwoBundles) // which is the right one, nobody can know
 		} else {
-			f.bundles[domain] = parseAuthorities(der)
+			f.bundles[domain] = foundAuthorities(x509.ParseCertificates(der))
 		}
 	}
 	return f
@@ -135,19 +163,19 @@ func parseSVID(s *workload.X509SVID) (*x509svid.SVID, error) {
 	return svid, nil
 }
 
-func parseAuthorities(der []byte) foundBundle {
-	authorities, err := x509.ParseCertificates(der)
-	return foundBundle{authorities: authorities, err: err}
-}
+// oddities are what a source said that cannot be used, for people.
+type oddities []string
+
+func (o *oddities) add(format string, args ...any) { *o = append(*o, fmt.Sprintf(format, args...)) }
 
 // domain returns the trust domain that the ID names or is in.
-func (f *identityFinding) domain(id string) (spiffeid.TrustDomain, bool) {
+func (o *oddities) domain(id string) (spiffeid.TrustDomain, bool) {
 	domain, err := spiffeid.TrustDomainFromString(id)
 	if err == nil {
 		err = mtls.CheckTrustDomain(domain.Name())
 	}
 	if err != nil {
-		f.odd = append(f.odd, fmt.Sprintf("the Workload API: a bundle of %.100q: %v", id, err))
+		o.add("the Workload API: a bundle of %.100q: %v", id, err)
 		return spiffeid.TrustDomain{}, false
 	}
 	return domain, true

@@ -37,6 +37,7 @@ type agent struct {
 
 	mu      sync.Mutex
 	answer  *workload.X509SVIDResponse // nil says nothing at all
+	keys    map[string][]byte          // trust domain → JWT bundle; nil: there is no such method
 	failure error                      // instead of an answer
 	news    chan struct{}              // closed when there is another answer
 	streams chan struct{}              // one for each stream that was opened
@@ -126,6 +127,34 @@ func (a *agent) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStr
 			return stream.Context().Err()
 		}
 	}
+}
+
+// FetchJWTBundles implements the Workload API.
+func (a *agent) FetchJWTBundles(r *workload.JWTBundlesRequest, stream grpc.ServerStreamingServer[workload.JWTBundlesResponse]) error {
+	for {
+		a.mu.Lock()
+		keys, news := a.keys, a.news
+		a.mu.Unlock()
+		if keys == nil {
+			return a.UnimplementedSpiffeWorkloadAPIServer.FetchJWTBundles(r, stream)
+		}
+		if err := stream.Send(&workload.JWTBundlesResponse{Bundles: keys}); err != nil {
+			return err
+		}
+		select {
+		case <-news:
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
+
+func (a *agent) sayKeys(keys map[string][]byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.keys = keys
+	close(a.news)
+	a.news = make(chan struct{})
 }
 
 // answer is what an agent says for an SVID and the bundles of several CAs, the

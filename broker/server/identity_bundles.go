@@ -15,62 +15,65 @@ import (
 // rather than somebody who was perhaps meant to go.
 const bundleGrace = 60 * time.Second
 
-// foundBundle is a bundle as the source has it, or why it cannot be read.
-type foundBundle struct {
-	authorities []*x509.Certificate
-	err         error
+// found is what the source has of a trust domain, or why that cannot be used.
+type found[T any] struct {
+	bundle T
+	err    error
 }
+
+// bundles are what the source has of every trust domain that it speaks of.
+type bundles[T any] map[spiffeid.TrustDomain]found[T]
+
+// authorities are the CA certificates of a trust domain.
+type authorities = []*x509.Certificate
 
 var errBundleUnfit = errors.New("its bundle has no CA certificate")
 
-// usable returns why a bundle cannot be used. An empty one counts as a slip too,
+// foundAuthorities is what reading them gave. An empty list counts as a slip too,
 // at first.
-func (f foundBundle) usable() error {
-	if f.err != nil {
-		return f.err
+func foundAuthorities(list authorities, err error) found[authorities] {
+	if err == nil && !slices.ContainsFunc(list, func(c *x509.Certificate) bool { return c.IsCA }) {
+		err = errBundleUnfit
 	}
-	if !slices.ContainsFunc(f.authorities, func(c *x509.Certificate) bool { return c.IsCA }) {
-		return errBundleUnfit
-	}
-	return nil
+	return found[authorities]{list, err}
 }
 
-// bundleKeeper remembers the bundle of each trust domain that the source speaks
-// of. It merges none with another, and forgets at once what is not spoken of.
-type bundleKeeper map[spiffeid.TrustDomain]*keptBundle
+// keeper remembers the bundle of each trust domain that the source speaks of. It
+// merges none with another, and forgets at once what is not spoken of.
+type keeper[T any] map[spiffeid.TrustDomain]*kept[T]
 
-type keptBundle struct {
-	good  []*x509.Certificate // the last that could be used, nil if none ever could
-	err   error               // why the present one cannot
-	since time.Time           // when that began
+type kept[T any] struct {
+	good  T         // the last that could be used, zero if none ever could
+	ever  bool      // one could
+	err   error     // why the present one cannot
+	since time.Time // when that began
 }
 
-func (k bundleKeeper) observe(found map[spiffeid.TrustDomain]foundBundle, now time.Time) {
+func (k keeper[T]) observe(found bundles[T], now time.Time) {
 	for domain := range k {
 		if _, ok := found[domain]; !ok {
 			delete(k, domain)
 		}
 	}
 	for domain, f := range found {
-		err := f.usable()
 		b := k[domain]
 		switch {
-		case err == nil:
-			k[domain] = &keptBundle{good: f.authorities}
+		case f.err == nil:
+			k[domain] = &kept[T]{good: f.bundle, ever: true}
 		case b == nil:
-			k[domain] = &keptBundle{err: err, since: now}
+			k[domain] = &kept[T]{err: f.err, since: now}
 		case b.err == nil:
-			b.err, b.since = err, now
+			b.err, b.since = f.err, now
 		default:
-			b.err = err
+			b.err = f.err
 		}
 	}
 }
 
 // current returns what each trust domain trusts at this time, and what is amiss
 // with the bundle of which, whether or not an older one still stands in for it.
-func (k bundleKeeper) current(now time.Time) (lists map[spiffeid.TrustDomain][]*x509.Certificate, unfit map[spiffeid.TrustDomain]error) {
-	lists = make(map[spiffeid.TrustDomain][]*x509.Certificate, len(k))
+func (k keeper[T]) current(now time.Time) (lists map[spiffeid.TrustDomain]T, unfit map[spiffeid.TrustDomain]error) {
+	lists = make(map[spiffeid.TrustDomain]T, len(k))
 	unfit = map[spiffeid.TrustDomain]error{}
 	for domain, b := range k {
 		lists[domain] = b.good
@@ -79,11 +82,12 @@ func (k bundleKeeper) current(now time.Time) (lists map[spiffeid.TrustDomain][]*
 		}
 		over := b.since.Add(bundleGrace)
 		unfit[domain] = fmt.Errorf("%w (since %s; the last good one counts until %s)", b.err, b.since.UTC().Format(time.RFC3339), over.UTC().Format(time.RFC3339))
-		if b.good == nil {
+		if !b.ever {
 			unfit[domain] = b.err
 		}
 		if !now.Before(over) {
-			lists[domain] = nil
+			var none T
+			lists[domain] = none
 		}
 	}
 	return lists, unfit

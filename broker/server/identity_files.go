@@ -20,28 +20,30 @@ const maxIdentityFile = 1 << 20
 // they say instead of their times: links that are moved, and clocks of other
 // machines, make times a bad witness.
 func readIdentity(c *identitySource) identityFinding {
-	f := identityFinding{bundles: make(map[spiffeid.TrustDomain]foundBundle, len(c.Bundles))}
+	f := identityFinding{bundles: make(bundles[authorities], len(c.Bundles))}
 	f.svid, f.svidErr = readSVID(c.Cert, c.Key)
 	for name, path := range c.Bundles {
 		domain, err := spiffeid.TrustDomainFromString(name)
 		if err != nil {
 			continue // newIdentity has seen to it
 		}
-		f.bundles[domain] = readBundle(path)
+		f.bundles[domain] = foundAuthorities(readFile(path, mtls.ParseBundle))
 	}
 	return f
 }
 
-func readBundle(path string) foundBundle {
+// readFile reads what parse understands; an error names the file.
+func readFile[T any](path string, parse func([]byte) (T, error)) (T, error) {
+	var none T
 	text, err := readIdentityFile(path, false)
 	if err != nil {
-		return foundBundle{err: err}
+		return none, err
 	}
-	authorities, err := mtls.ParseBundle(text)
+	bundle, err := parse(text)
 	if err != nil {
-		return foundBundle{err: fmt.Errorf("%s: %w", path, err)}
+		return none, fmt.Errorf("%s: %w", path, err)
 	}
-	return foundBundle{authorities: authorities}
+	return bundle, nil
 }
 
 // readSVID reads certificate and key, which must belong together, and lets

@@ -17,6 +17,7 @@ import (
 	"github.com/cambist/cambist/broker/fleet"
 	"github.com/cambist/cambist/broker/keys"
 	"github.com/cambist/cambist/broker/policy"
+	"github.com/cambist/cambist/broker/subject/jwtsvid"
 	"github.com/cambist/cambist/broker/subject/oidc"
 	"github.com/cambist/cambist/broker/telemetry"
 	"github.com/cambist/cambist/broker/tokenapi"
@@ -35,6 +36,7 @@ type server struct {
 
 	store     Store
 	identity  *identity
+	jwtSVIDs  *jwtsvid.Source
 	ring      *keys.Ring
 	follower  *fleet.Follower
 	recorder  *audit.Recorder
@@ -112,8 +114,12 @@ func (s *server) newIdentity(context.Context) error {
 	i := s.config.Identity
 	var err error
 	s.identity, err = newIdentity(identitySource{
-		WorkloadAPI: i.WorkloadAPI, Cert: i.Cert, Key: i.Key, Bundles: i.Bundles, Interval: i.Interval, Now: s.now, Log: s.log,
+		WorkloadAPI: i.WorkloadAPI, Cert: i.Cert, Key: i.Key, Bundles: i.Bundles, JWTBundles: i.JWTBundles, Interval: i.Interval, Now: s.now, Log: s.log,
 	})
+	if err != nil {
+		return err
+	}
+	s.jwtSVIDs, err = jwtsvid.New(s.config.Issuer, s.identity.Keys())
 	return err
 }
 
