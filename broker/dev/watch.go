@@ -190,9 +190,17 @@ func (d *dev) announce() error {
 		d.say("  %-20s SPIFFE_ENDPOINT_SOCKET=%s\n", name, d.places.Workloads[name])
 	}
 	if len(names) > 0 {
-		d.say("\ntry: cambist dev svid --as %s --out /tmp/svid    (certificate and key for curl)\n", names[0])
+		d.say(`
+to be %[1]s, in another shell:
+  export CAMBIST_URL=%[2]s CAMBIST_SERVER_ID=%[3]s
+  export SPIFFE_ENDPOINT_SOCKET=%[4]s
+  cambist whoami
+  cambist token --decode --to RESOURCE
+  cambist token --decode --to RESOURCE --user-token <(cambist dev user-token --data %[5]s --user alice)
+certificate and key for curl: cambist dev svid --as %[1]s --ca %[6]s --out DIR
+
+`, names[0], d.places.Issuer, d.places.ServerID, d.places.Workloads[names[0]], d.Data, d.places.CA)
 	}
-	d.say("     cambist dev user-token --user alice          (an ID token to exchange)\n\n")
 	return nil
 }
 

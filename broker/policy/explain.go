@@ -59,7 +59,7 @@ func (s *Snapshot) Explain(q *broker.Question) Explanation {
 	if e.Decision.Reason == broker.ReasonResourceUnknown {
 		e.Nearest = s.nearestURI(q.Request.Audience)
 	}
-	e.Change = change(q, &e.Decision, t.withheld)
+	e.Change = s.change(q, &e.Decision, t.withheld)
 	return e
 }
 

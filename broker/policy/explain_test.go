@@ -94,7 +94,7 @@ func TestExplainChange(t *testing.T) {
 		"the default scopes":   {ask(t, s, "bi/other", ledgerURI, nil), "allow:\n- {name: other-ledger, from: \"spiffe://prod.example/ns/bi/sa/other\", to: \"ledger\", scopes: [\"ledger.read\"]}\n"},
 		"another scope":        {ask(t, s, "bi/reports", ledgerURI, nil, "ledger.write"), "allow:\n- {name: reports-ledger, from: \"spiffe://prod.example/ns/bi/sa/reports\", to: \"ledger\", scopes: [\"ledger.write\"]}\n"},
 		"for a user":           {ask(t, s, "bi/other", ordersURI, user(t, s), "orders.write"), "allow:\n- {name: other-orders, from: \"spiffe://prod.example/ns/bi/sa/other\", for: corp, to: \"orders\", scopes: [\"orders.write\"]}\n"},
-		"onward":               {ask(t, s, "shop/orders", ledgerURI, received(t, s, ordersURI, "shop/web", "x"), "ledger.read"), "allow:\n- {name: orders-ledger, from: \"spiffe://prod.example/ns/shop/sa/orders\", for: corp, having: [\"x\"], to: \"ledger\", scopes: [\"ledger.read\"]}\n"},
+		"onward":               {ask(t, s, "shop/orders", ledgerURI, received(t, s, ordersURI, "shop/web", "x"), "ledger.read"), "allow:\n- {name: orders-ledger-2, from: \"spiffe://prod.example/ns/shop/sa/orders\", for: corp, having: [\"x\"], to: \"ledger\", scopes: [\"ledger.read\"]}\n"},
 		"of a template":        {ask(t, s, "bi/other", "https://cart.shop.svc.prod.example", nil, "call"), "allow:\n- {name: other-cart, from: \"spiffe://prod.example/ns/bi/sa/other\", to: \"shop/cart\", scopes: [\"call\"]}\n"},
 		"allowed":              {ask(t, s, "bi/reports", ledgerURI, nil, "ledger.read"), ""},
 		"unknown resource":     {ask(t, s, "bi/reports", ledgerURI+"/", nil, "ledger.read"), ""},
@@ -211,7 +211,7 @@ func TestExplainTextGolden(t *testing.T) {
 	q := ask(t, s, "shop/web", ordersURI, user(t, s, "finance"), "orders.write")
 	q.Now = q.Now.Add(time.Second)
 	e := s.Explain(q)
-	want := `refused: spiffe://prod.example/ns/shop/sa/web asked "orders.write" for https://orders.prod.example
+	want := `refused: spiffe://prod.example/ns/shop/sa/web asked for "orders.write" of https://orders.prod.example
   because a mapping fits, but something in it fails (mapping_failed)
 
 mappings, nearest first:

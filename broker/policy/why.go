@@ -12,7 +12,7 @@ import (
 // change returns the smallest rule that would allow the request, where a rule
 // is what is missing. It was tried: Decide allows the request with it. What a
 // rule that fits withholds it does not give by another way.
-func change(q *broker.Question, d *broker.Decision, withheld oauth.Scopes) string {
+func (s *Snapshot) change(q *broker.Question, d *broker.Decision, withheld oauth.Scopes) string {
 	if q.Resource == nil || d.Reason != broker.ReasonMappingNone && d.Reason != broker.ReasonScopeNotGranted {
 		return ""
 	}
@@ -20,12 +20,12 @@ func change(q *broker.Question, d *broker.Decision, withheld oauth.Scopes) strin
 	if m.Scopes.IsEmpty() {
 		m.Scopes = q.Resource.DefaultScopes
 	}
-	if s := q.Subject; s != nil {
-		if m.For = broker.ForWorkload; s.Issuer != nil {
-			m.For = s.Issuer.Name
+	if of := q.Subject; of != nil {
+		if m.For = broker.ForWorkload; of.Issuer != nil {
+			m.For = of.Issuer.Name
 		}
-		if s.Issued {
-			m.Having = s.Scopes
+		if of.Issued {
+			m.Having = of.Scopes
 		}
 	}
 	if m.Scopes.IsEmpty() || !m.Scopes.Intersect(withheld).IsEmpty() {
@@ -37,7 +37,7 @@ func change(q *broker.Question, d *broker.Decision, withheld oauth.Scopes) strin
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "allow:\n- {name: %s, from: %q", ruleName(q), q.Workload.ID)
+	fmt.Fprintf(&b, "allow:\n- {name: %s, from: %q", s.freeName(ruleName(q)), q.Workload.ID)
 	if m.For != "" {
 		fmt.Fprintf(&b, ", for: %s", m.For)
 	}
@@ -56,6 +56,21 @@ func ruleName(q *broker.Question) string {
 		return "new-rule"
 	}
 	return name
+}
+
+// freeName returns the name, with a number behind it if a rule of any set has it.
+func (s *Snapshot) freeName(name string) string {
+	taken := map[string]bool{}
+	s.rules.all(func(r *rule) bool {
+		_, of, _ := strings.Cut(r.mapping.ID, "/")
+		taken[of] = true
+		return true
+	})
+	free := name
+	for n := 2; taken[free]; n++ {
+		free = fmt.Sprintf("%s-%d", name, n)
+	}
+	return free
 }
 
 // quoted writes scopes as a list whose items mean themselves in YAML.
@@ -91,7 +106,11 @@ func (e *Explanation) Text() string {
 	if d.Allowed {
 		fmt.Fprintf(&b, "allowed: %s gets %q for %s\n", q.Workload.ID, d.Scopes, q.Request.Audience)
 	} else {
-		fmt.Fprintf(&b, "refused: %s asked %q for %s\n", q.Workload.ID, q.Request.Scopes, q.Request.Audience)
+		asked := "the default scopes"
+		if !q.Request.Scopes.IsEmpty() {
+			asked = fmt.Sprintf("%q", q.Request.Scopes)
+		}
+		fmt.Fprintf(&b, "refused: %s asked for %s of %s\n", q.Workload.ID, asked, q.Request.Audience)
 	}
 	if !d.Allowed {
 		fmt.Fprintf(&b, "  because %s (%s)\n", reasonText(d.Reason), d.Reason)

@@ -26,7 +26,7 @@ type Explained struct {
 // Explain decides a recorded question again, by the policy of its time.
 // CodeNotFound if there is no such record.
 func (o *Offline) Explain(ctx context.Context, id string) (Explained, error) {
-	row, err := o.find(ctx, id)
+	row, err := o.Record(ctx, id)
 	if err != nil {
 		return Explained{}, err
 	}

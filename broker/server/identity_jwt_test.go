@@ -93,7 +93,7 @@ func TestAgentWithoutJWTSVIDs(t *testing.T) {
 	f := follow(t, time.Minute)
 	f.say(answer(t, newSVID(t, f.ours, time.Hour), f.ours), nil)
 	f.start()
-	f.log.wait(t, "ERROR identity: JWT bundles")
+	f.log.wait(t, "method FetchJWTBundles not implemented")
 	f.eventually(t, "it serves", func() bool { return f.identity.Ready(f.clock.now()) == nil })
 	for _, line := range f.log.drain() {
 		if strings.Contains(line, "JWT bundles") {

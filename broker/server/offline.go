@@ -181,7 +181,7 @@ func (o *Offline) Export(ctx context.Context, set string) ([]byte, error) {
 // Records lists records; before is the id of the last one of the page before.
 func (o *Offline) Records(ctx context.Context, f store.RecordFilter, before string) ([]store.RecordRow, error) {
 	if before != "" {
-		last, err := o.find(ctx, before)
+		last, err := o.Record(ctx, before)
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +190,8 @@ func (o *Offline) Records(ctx context.Context, f store.RecordFilter, before stri
 	return o.store.ListRecords(ctx, f)
 }
 
-func (o *Offline) find(ctx context.Context, id string) (store.RecordRow, error) {
+// Record returns one record. CodeNotFound if there is none with that id.
+func (o *Offline) Record(ctx context.Context, id string) (store.RecordRow, error) {
 	at, err := broker.IDTime(id)
 	if err != nil {
 		return store.RecordRow{}, fmt.Errorf("%q: %w", id, err)

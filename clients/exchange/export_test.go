@@ -40,7 +40,7 @@ func (c *Client) Holds() bool {
 // must be renewed and is used last.
 func Times(life time.Duration) (renew, must, last time.Duration) {
 	var born time.Time
-	t := newIssued(granted{secret: oauth.NewSecret("x"), life: life}, resource{}, nil, born)
+	t := newIssued(granted{secret: oauth.NewSecret("x"), life: life}, Resource{}, nil, born)
 	return t.renewAt.Sub(born), t.mustAt.Sub(born), t.lastUse.Sub(born)
 }
 
@@ -65,7 +65,7 @@ func ReadSelf(a answer, named string) (uri string, hosts []string, found bool, e
 	if err := a.read(&page); err != nil {
 		return "", nil, false, err
 	}
-	r, ok := (&catalogue{resources: page.Resources}).find(named)
+	r, ok := (&catalogue{Self: Self{Resources: page.Resources}}).find(named)
 	return r.URI, r.Hosts, ok, nil
 }
 

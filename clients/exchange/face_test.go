@@ -2,6 +2,7 @@ package exchange_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -104,3 +105,29 @@ func TestBase(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Self is all that the broker lists, pages put together; without a broker it says
+// so.
+func TestSelf(t *testing.T) {
+	t.Parallel()
+	s := newWorld(t, false)
+	s.set(func() {
+		s.self = strings.Replace(selfText, `"resources":[`, `"next":"a","resources":[`, 1)
+		s.selfAfter = `{"workload":"spiffe://prod.example/ns/shop/sa/web","resources":[{"name":"later","uri":"https://later.prod.example","binding":"identity","grants":[{"scopes":["x"]}]}]}`
+	})
+	c := s.client(t)
+	self, err := c.Self(t.Context())
+	if err != nil || self.Workload != "spiffe://prod.example/ns/shop/sa/web" {
+		t.Fatal(self.Workload, err)
+	}
+	if first, last := self.Resources[0], self.Resources[len(self.Resources)-1]; first.Name != "ledger" || len(first.Grants) == 0 || last.Name != "later" || last.Grants[0].Scopes[0] != "x" {
+		t.Errorf("%+v … %+v", first, last)
+	}
+	s.stop(t, true)
+	other := s.client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := other.Self(ctx); !errors.Is(err, exchange.ErrUnavailable) {
+		t.Error(err)
+	}
+}

@@ -24,40 +24,64 @@ const (
 
 // catalogue is what /oauth2/self lists. It never changes.
 type catalogue struct {
-	resources []resource
-	readAt    time.Time
-	staleAt   time.Time
+	Self
+	readAt  time.Time
+	staleAt time.Time
 }
 
-// resource is one that this workload may reach. Its words are the broker's; of a
-// template each has * for what a request will say.
-type resource struct {
+// Self is who the broker takes a workload for, and what policy lets it ask for.
+type Self struct {
+	Workload  string     `json:"workload"` // its SPIFFE ID
+	Resources []Resource `json:"resources"`
+}
+
+// Resource is one that a workload may reach. Of a template, Name, URI and Hosts
+// have * for what a request will say.
+type Resource struct {
 	Name    string   `json:"name"`
-	URI     string   `json:"uri"`
-	Hosts   []string `json:"hosts"`
-	Binding string   `json:"binding"`
-	Grants  []grant  `json:"grants"`
+	URI     string   `json:"uri"` // the audience of its tokens
+	Hosts   []string `json:"hosts,omitempty"`
+	Binding string   `json:"binding"` // identity, certificate, dpop or bearer
+	Grants  []Grant  `json:"grants"`
 }
 
-// grant is what one mapping gives.
-type grant struct {
-	For         string   `json:"for"` // "" for the workload itself, else whose token must be shown
-	Having      []string `json:"having"`
-	Scopes      []string `json:"scopes"`
-	Conditional bool     `json:"conditional"`
+// Grant is what one mapping gives.
+type Grant struct {
+	// For is whose token must be shown: an issuer's name, or workload; empty for
+	// the workload in its own name.
+	For string `json:"for,omitempty"`
+	// Having is what that token must be good for.
+	Having []string `json:"having,omitempty"`
+	Scopes []string `json:"scopes"`
+	// Conditional says that it hangs on a condition which only a request can meet.
+	Conditional bool `json:"conditional,omitempty"`
 }
 
 type selfPage struct {
-	Workload  string     `json:"workload"`
-	Resources []resource `json:"resources"`
-	Next      string     `json:"next"`
+	Self
+	Next string `json:"next"`
+}
+
+// Self asks the broker who this workload is, and what it may ask for: the list
+// that names of resources are looked up in, no older than five seconds. It must
+// not be changed. Errors are *Error.
+func (c *Client) Self(ctx context.Context) (Self, error) {
+	w, err := c.wires.get(c.now())
+	if err != nil {
+		return Self{}, asError(err)
+	}
+	list, err := c.list(ctx, w, true)
+	if err != nil {
+		return Self{}, asError(err)
+	}
+	return list.Self, nil
 }
 
 func isURI(text string) bool { return strings.Contains(text, ":") } // no name has a colon
 
 // find returns the resource that a target names. One that is not listed may be
 // new: the list is read once more. A URI needs no list; a name does.
-func (c *Client) find(ctx context.Context, w *wire, named string) (resource, error) {
+func (c *Client) find(ctx context.Context, w *wire, named string) (Resource, error) {
 	list, err := c.list(ctx, w, false)
 	if err == nil {
 		if found, ok := list.find(named); ok {
@@ -73,13 +97,13 @@ func (c *Client) find(ctx context.Context, w *wire, named string) (resource, err
 	off := errors.As(err, &e) && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed)
 	switch {
 	case isURI(named) && (err == nil || off):
-		return resource{URI: named}, nil
+		return Resource{URI: named}, nil
 	case off:
-		return resource{}, &Error{kind: ErrUnknownResource, Description: "this broker does not list resources: give the URI", final: true}
+		return Resource{}, &Error{kind: ErrUnknownResource, Description: "this broker does not list resources: give the URI", final: true}
 	case err != nil:
-		return resource{}, err
+		return Resource{}, err
 	}
-	return resource{}, &Error{kind: ErrUnknownResource, final: true}
+	return Resource{}, &Error{kind: ErrUnknownResource, final: true}
 }
 
 // list returns the catalogue, read again if it is stale, or if something was
@@ -118,8 +142,9 @@ func readCatalogue(ctx context.Context, w *wire) (*catalogue, error) {
 		if err := a.read(&page); err != nil {
 			return nil, err
 		}
-		read.resources = append(read.resources, page.Resources...)
-		if page.Next == "" || len(page.Resources) == 0 || len(read.resources) >= maxPages*100 {
+		read.Workload = page.Workload
+		read.Resources = append(read.Resources, page.Resources...)
+		if page.Next == "" || len(page.Resources) == 0 || len(read.Resources) >= maxPages*100 {
 			return read, nil
 		}
 		path = pathSelf + "?after=" + url.QueryEscape(page.Next)
@@ -128,31 +153,31 @@ func readCatalogue(ctx context.Context, w *wire) (*catalogue, error) {
 
 // find returns the resource with that name or URI, built from a template if none
 // is listed as such: an explicit resource beats a template.
-func (l *catalogue) find(named string) (resource, bool) {
-	for i := range l.resources {
-		if r := &l.resources[i]; (r.Name == named || r.URI == named) && !strings.Contains(named, "*") {
+func (l *catalogue) find(named string) (Resource, bool) {
+	for i := range l.Resources {
+		if r := &l.Resources[i]; (r.Name == named || r.URI == named) && !strings.Contains(named, "*") {
 			return *r, true
 		}
 	}
-	for i := range l.resources {
-		if made, ok := l.resources[i].instance(named); ok {
+	for i := range l.Resources {
+		if made, ok := l.Resources[i].instance(named); ok {
 			return made, true
 		}
 	}
-	return resource{}, false
+	return Resource{}, false
 }
 
 // instance builds the resource of a template. Where several stars stand for
 // different words, which of them goes where is not known here: a name then says
 // too little, and the hosts of a URI stay unknown.
-func (r resource) instance(named string) (resource, bool) {
+func (r Resource) instance(named string) (Resource, bool) {
 	pattern := r.Name
 	if isURI(named) {
 		pattern = r.URI
 	}
 	words, ok := stars(pattern, named)
 	if !ok {
-		return resource{}, false
+		return Resource{}, false
 	}
 	slices.Sort(words)
 	words = slices.Compact(words)
@@ -167,7 +192,7 @@ func (r resource) instance(named string) (resource, bool) {
 	case isURI(named):
 		r.Name, r.URI, r.Hosts = named, named, nil
 	default:
-		return resource{}, false
+		return Resource{}, false
 	}
 	return r, true
 }
@@ -200,7 +225,7 @@ func labelByte(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9
 // condition is left out where something else remains: the broker refuses a
 // request whole. Nothing is returned where the role says too little: for a
 // foreign token it is not known here which of several issuers is the user's.
-func (r *resource) scopes(of role) oauth.Scopes {
+func (r *Resource) scopes(of role) oauth.Scopes {
 	var sure, perhaps []string
 	parties := map[string]bool{}
 	for _, g := range r.Grants {
@@ -228,7 +253,7 @@ func (r *resource) scopes(of role) oauth.Scopes {
 }
 
 // fits reports whether a grant counts in this role.
-func (of role) fits(g grant) bool {
+func (of role) fits(g Grant) bool {
 	if of.as == AsSelf {
 		return g.For == ""
 	}

@@ -45,7 +45,7 @@ const (
 // for: renewed ahead at a uniform 50 to 60 % of its life, so that tokens that
 // were born together do not come back together; renewed first and used then in
 // its last minute or fifth; not used in its last ten seconds or tenth.
-func newIssued(g granted, r resource, w *wire, born time.Time) *issued {
+func newIssued(g granted, r Resource, w *wire, born time.Time) *issued {
 	host := ""
 	if u, err := url.Parse(r.URI); err == nil && (u.Scheme == "https" || u.Scheme == "http") {
 		host = u.Host

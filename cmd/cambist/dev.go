@@ -17,7 +17,9 @@ import (
 type demoCmd struct{}
 
 // Run tells the story.
-func (demoCmd) Run(a *app) error { return dev.Demo(a.ctx, dev.Config{Version: versionText(), Now: time.Now, Out: a.stdout}) }
+func (demoCmd) Run(a *app) error {
+	return dev.Demo(a.ctx, dev.Config{Version: versionText(), Now: time.Now, Out: a.stdout})
+}
 
 type devCmd struct {
 	Serve     devServeCmd     `cmd:"" default:"withargs" help:"Run a server with everything that it needs on this machine (the default)."`

@@ -22,6 +22,7 @@ import (
 
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/dev"
+	"github.com/cambist/cambist/clients/exchange"
 )
 
 // Exit codes (design 12).
@@ -42,9 +43,12 @@ type cli struct {
 
 	Demo    demoCmd    `cmd:"" group:"try" help:"Play the whole story in some seconds, with what really happens, and leave nothing behind."`
 	Dev     devCmd     `cmd:"" group:"try" help:"Run everything on one machine, and make certificates and tokens to try it with."`
+	Token   tokenCmd   `cmd:"" group:"try" help:"Get a token as a workload, the way a service does."`
+	Whoami  whoamiCmd  `cmd:"" group:"try" help:"Print who the broker takes this workload for, and what it may ask for."`
 	Version versionCmd `cmd:"" group:"try" help:"Print the version and what it was built with."`
 
 	Lint   lintCmd   `cmd:"" group:"policy" help:"Check policy files without a server."`
+	Plan   planCmd   `cmd:"" group:"policy" help:"Print what policy files would change in a store; exit code 3 if anything."`
 	Apply  applyCmd  `cmd:"" group:"policy" help:"Write policy files to a store, past the admin API (break-glass; recorded)."`
 	Export exportCmd `cmd:"" group:"policy" help:"Print the policy of a store as files."`
 	Why    whyCmd    `cmd:"" group:"policy" help:"Explain a recorded decision: what matched, what did not, what would allow it."`
@@ -168,6 +172,12 @@ func fail(stderr io.Writer, err error) int {
 		return done.code
 	}
 	fmt.Fprintf(stderr, "cambist: %v\n", err)
+	var asked *exchange.Error
+	if errors.Is(err, exchange.ErrRefused) {
+		return exitDenied
+	} else if errors.As(err, &asked) {
+		return exitRemote
+	}
 	var far remoteError
 	var coded *broker.Error
 	if errors.As(err, &far) || errors.As(err, &coded) {

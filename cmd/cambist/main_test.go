@@ -102,13 +102,13 @@ func TestPolicyOnAStore(t *testing.T) {
 	t.Parallel()
 	dsn, good := newStore(t), file(t, "p.yaml", policyFile)
 	apply := []string{"apply", "-f", good, "--store", dsn, "--reason", "first"}
-	if code, out, err := cambist(t, append(apply, "--dry-run")...); code != exitDenied || !strings.Contains(out, "+ mapping shop/reports") || strings.Contains(out, "revision") {
-		t.Errorf("dry run: %d %s %s", code, out, err)
+	if code, out, err := cambist(t, "plan", "-f", good, "--store", dsn); code != exitDenied || !strings.Contains(out, "+ mapping shop/reports") || strings.Contains(out, "revision") {
+		t.Errorf("plan: %d %s %s", code, out, err)
 	}
 	if code, out, err := cambist(t, apply...); code != 0 || !strings.HasSuffix(out, "3 added, 0 changed, 0 deleted\nrevision 1\n") {
 		t.Fatalf("%d %s %s", code, out, err)
 	}
-	if code, out, _ := cambist(t, append(apply, "--dry-run")...); code != 0 || out != "nothing would change\n" {
+	if code, out, _ := cambist(t, "plan", "-f", good, "--store", dsn); code != 0 || out != "nothing would change\n" {
 		t.Errorf("again: %d %s", code, out)
 	}
 	code, exported, err := cambist(t, "export", "--store", dsn)
@@ -116,15 +116,17 @@ func TestPolicyOnAStore(t *testing.T) {
 		t.Errorf("%d %s %s", code, exported, err)
 	}
 	again := file(t, "again.yaml", exported)
-	if code, out, err := cambist(t, "apply", "-f", again, "--store", dsn, "--reason", "same", "--dry-run"); code != 0 {
+	if code, out, err := cambist(t, "plan", "-f", again, "--store", dsn); code != 0 {
 		t.Errorf("what was exported differs: %d %s %s", code, out, err)
 	}
 	if code, _, err := cambist(t, "export", "nowhere", "--store", dsn); code != exitRemote || !strings.Contains(err, `no set named "nowhere"`) {
 		t.Errorf("%d %s", code, err)
 	}
 	bad := file(t, "bad.yaml", strings.Replace(policyFile, "to: ledger", "to: books", 1))
-	if code, _, err := cambist(t, "apply", "-f", bad, "--store", dsn, "--reason", "x"); code != exitLocal || !strings.Contains(err, "books") {
-		t.Errorf("an error: %d %s", code, err)
+	for _, args := range [][]string{{"apply", "--reason", "x"}, {"plan"}} {
+		if code, _, err := cambist(t, append(args, "-f", bad, "--store", dsn)...); code != exitLocal || !strings.Contains(err, "books") {
+			t.Errorf("an error: %d %s", code, err)
+		}
 	}
 }
 
@@ -156,6 +158,15 @@ func TestBlocksAndRecords(t *testing.T) {
 	newest := out[strings.Index(out, `"id":"`)+6:][:26]
 	if code, out, _ := cambist(t, "records", "--store", dsn, "-o", "json", "--before", newest); code != 0 || !strings.Contains(out, "INC-1") || strings.Contains(out, "inc-1: over") {
 		t.Errorf("the page before: %d %s", code, out)
+	}
+	code, out, err = cambist(t, "records", "show", newest, "--store", dsn)
+	if code != 0 || !strings.Contains(out, `"reason": "inc-1: over"`) && !strings.Contains(out, "inc-1: over") || !strings.Contains(out, `"hash": "`) || !strings.Contains(out, `"id": "`+newest) {
+		t.Errorf("%d %s %s", code, out, err)
+	}
+	for _, id := range []string{"x", "01M89PXM2HJYB4JKBD4DRV59HP"} {
+		if code, _, err := cambist(t, "records", "show", id, "--store", dsn); code == 0 || err == "" {
+			t.Errorf("%s: %d %s", id, code, err)
+		}
 	}
 	if code, out, err := cambist(t, "why", newest, "--store", dsn); code != 0 || !strings.Contains(out, "block "+newest) || !strings.Contains(out, "inc-1: over") {
 		t.Errorf("%d %s %s", code, out, err)

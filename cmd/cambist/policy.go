@@ -150,23 +150,31 @@ func (f *offlineFlags) with(a *app, work func(*server.Offline) error) error {
 	return errors.Join(work(offline), offline.Close())
 }
 
-type applyCmd struct {
+type planCmd struct {
 	fileFlags
 	offlineFlags
-	Reason string `required:"" help:"Why the store is written past the admin API; stands in the history and the record." placeholder:"TEXT"`
-	DryRun bool   `help:"Print what would change and change nothing; exit code 3 if anything would."`
 }
 
-// Run writes policy files to a store as one revision.
-func (c *applyCmd) Run(a *app) error {
-	documents, findings, err := c.read()
+// Run prints what applying the files would change.
+func (c *planCmd) Run(a *app) error {
+	return c.plan(a, &c.fileFlags, func(_ *server.Offline, p *plan.Plan) error {
+		if len(p.Changes) > 0 {
+			return exitError{exitDenied}
+		}
+		return nil
+	})
+}
+
+// plan compares files with the store, prints what differs and goes on with that.
+func (f *offlineFlags) plan(a *app, files *fileFlags, next func(*server.Offline, *plan.Plan) error) error {
+	documents, findings, err := files.read()
 	if err != nil {
 		return err
 	}
 	if a.report(findings) {
 		return exitError{exitLocal}
 	}
-	return c.with(a, func(offline *server.Offline) error {
+	return f.with(a, func(offline *server.Offline) error {
 		p, err := offline.Plan(a.ctx, documents)
 		if err != nil {
 			return err
@@ -175,10 +183,20 @@ func (c *applyCmd) Run(a *app) error {
 			return exitError{exitLocal}
 		}
 		fmt.Fprint(a.stdout, p.Text())
-		switch {
-		case c.DryRun && len(p.Changes) > 0:
-			return exitError{exitDenied}
-		case c.DryRun || len(p.Changes) == 0:
+		return next(offline, p)
+	})
+}
+
+type applyCmd struct {
+	fileFlags
+	offlineFlags
+	Reason string `required:"" help:"Why the store is written past the admin API; stands in the history and the record." placeholder:"TEXT"`
+}
+
+// Run writes policy files to a store as one revision.
+func (c *applyCmd) Run(a *app) error {
+	return c.plan(a, &c.fileFlags, func(offline *server.Offline, p *plan.Plan) error {
+		if len(p.Changes) == 0 {
 			return nil
 		}
 		revision, err := offline.Apply(a.ctx, p, c.Reason)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 type recordsCmd struct {
 	List recordsListCmd `cmd:"" default:"withargs" help:"List recorded decisions, newest first."`
+	Show recordsShowCmd `cmd:"" help:"Print one record whole, with its place in the chain, as JSON."`
 }
 
 type recordsListCmd struct {
@@ -58,6 +61,30 @@ func (c *recordsListCmd) Run(a *app) error {
 			fmt.Fprintf(a.stderr, "there may be more: --before %s\n", rows[len(rows)-1].ID)
 		}
 		return nil
+	})
+}
+
+type recordsShowCmd struct {
+	ID string `arg:"" help:"Id of the record: x-request-id of the answer, or the jti of a token."`
+	offlineFlags
+}
+
+// Run prints one record.
+func (c *recordsShowCmd) Run(a *app) error {
+	return c.with(a, func(offline *server.Offline) error {
+		row, err := offline.Record(a.ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		return printJSON(a.stdout, struct {
+			Replica string          `json:"replica"`
+			Segment string          `json:"segment"`
+			Row     int64           `json:"row"`
+			Prev    string          `json:"prev"`
+			Hash    string          `json:"hash"`
+			Sealed  int             `json:"sealed_bytes"` // what it read of the user, encrypted
+			Body    json.RawMessage `json:"body"`
+		}{row.Replica, row.Segment, row.Seq, hex.EncodeToString(row.Prev), hex.EncodeToString(row.Hash), len(row.Facts), row.Body})
 	})
 }
 
