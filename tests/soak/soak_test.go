@@ -151,7 +151,7 @@ func TestNoCallFails(t *testing.T) {
 	policy := filepath.Join(dir, "policy.yaml")
 	must(t, os.WriteFile(policy, fmt.Appendf(nil, document, users, address), 0o600))
 	broker := func() *process {
-		return start(t, "broker", exec.Command(binary, "dev", "--json", "-f", policy, "--data", filepath.Join(dir, "data"), "--svid-ttl", "20s", //nolint:gosec,noctx // our own command; it is ended by hand
+		return start(t, "broker", exec.Command(binary, "dev", "--json", "-f", policy, "--data", filepath.Join(dir, "data"), "--svid-ttl", "20s", //nolint:gosec // our own command; it is ended by hand
 			"--mtls-address", mtls, "--users-address", users, "--ops-address", ops))
 	}
 	running := broker()
@@ -165,7 +165,7 @@ func TestNoCallFails(t *testing.T) {
 	alice, err := exec.CommandContext(t.Context(), binary, "dev", "user-token", "--data", filepath.Join(dir, "data"), "--user", "alice", "--ttl", "12h").Output() //nolint:gosec // our own command
 	must(t, err)
 	service := func(role, workload string, more ...string) *process {
-		cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // this very binary; it is ended by hand
+		cmd := exec.Command(os.Args[0]) //nolint:gosec // this very binary; it is ended by hand
 		cmd.Env = append(os.Environ(), append(more, "SOAK_ROLE="+role, "CAMBIST_URL="+places.Issuer, "CAMBIST_SERVER_ID="+places.ServerID,
 			"SPIFFE_ENDPOINT_SOCKET="+places.Workloads[workload], "LISTEN="+address, "LEDGER_URL=https://"+address, "LEDGER_ID=spiffe://dev.cambist.invalid/ns/finance/sa/ledger")...)
 		return start(t, workload, cmd)
