@@ -167,12 +167,16 @@ func routePattern(text string) bool {
 	if !ok || method == "" || method != "*" && !every(method, func(c byte) bool { return c >= 'A' && c <= 'Z' }) {
 		return false
 	}
-	if !strings.HasPrefix(path, "/") || len(path) > 1024 || !every(path, func(c byte) bool { return c > 0x20 && c < 0x7f && !strings.ContainsRune(`?#"\{}`, rune(c)) }) {
+	if !strings.HasPrefix(path, "/") || len(path) > 1024 || !every(path, func(c byte) bool { return c > 0x20 && c < 0x7f && !strings.ContainsRune(`?#"\{};%`, rune(c)) }) {
 		return false
 	}
 	segments := strings.Split(path[1:], "/")
 	for i, segment := range segments {
-		if strings.Contains(segment, "*") && segment != "*" && (segment != "**" || i != len(segments)-1) {
+		last := i == len(segments)-1
+		switch {
+		case segment == "." || segment == ".." || segment == "" && !last: // no request has one
+			return false
+		case strings.Contains(segment, "*") && segment != "*" && (segment != "**" || !last):
 			return false
 		}
 	}
