@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -30,8 +31,8 @@ func ReadKEK(path string) (KEK, error) {
 	if err != nil {
 		return KEK{}, fmt.Errorf("key-encryption key: %w (make one: openssl rand -base64 32 > FILE; chmod 600 FILE)", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return KEK{}, fmt.Errorf("key-encryption key: %s may be read by others (chmod 600 %s)", path, path)
+	if err := CheckSecret(info); err != nil {
+		return KEK{}, fmt.Errorf("key-encryption key: %s: %w (chmod 600 %s)", path, err, path)
 	}
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the path
 	if err != nil {
@@ -50,6 +51,23 @@ func ReadKEK(path string) (KEK, error) {
 		return KEK{}, fmt.Errorf("%w: %s (make one: openssl rand -base64 32 > FILE; chmod 600 FILE)", err, path)
 	}
 	return kek, nil
+}
+
+// errReadable says why a file is no secret.
+var errReadable = errors.New("others may read or write it")
+
+// CheckSecret refuses a file that others than its owner may read or write. One
+// that root owns may be readable by its group: so a container that is not root
+// gets the secrets that Kubernetes mounts (fsGroup).
+func CheckSecret(info fs.FileInfo) error {
+	open := fs.FileMode(0o077)
+	if ownedByRoot(info) {
+		open = 0o037
+	}
+	if info.Mode().Perm()&open != 0 {
+		return errReadable
+	}
+	return nil
 }
 
 // NewKEK returns the KEK of 32 bytes.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/authn/mtls"
+	"github.com/cambist/cambist/broker/subject/oidc"
 )
 
 // Config is everything that a server is told. Its tags are the flags of `cambist
@@ -130,6 +131,9 @@ func (c *Config) Faults() error {
 		fault("keys.rotate_every: must be longer than keys.publish_lead")
 	}
 	c.validateIdentity(fault)
+	if err := (&oidc.FetchConfig{PrivateHosts: c.Outbound.PrivateHosts}).Validate(); err != nil {
+		fault("outbound.private_hosts: %w", err)
+	}
 	c.validateListeners(fault)
 	if c.Limits.TTLCap < broker.MinTTL || c.Limits.TTLCap > broker.MaxTTLCap {
 		fault("limits.ttl_cap: must be from %s to %s", broker.MinTTL, broker.MaxTTLCap)

@@ -58,6 +58,7 @@ func TestFaults(t *testing.T) {
 		"kek not there":      {func(c *server.Config) { c.Keys.KekFile = "/nowhere" }, "/nowhere"},
 		"rotation too fast":  {func(c *server.Config) { c.Keys.RotateEvery = time.Minute }, "keys.rotate_every"},
 		"negative lead":      {func(c *server.Config) { c.Keys.PublishLead = -1 }, "keys.rotate_every"},
+		"a URL as a host":    {func(c *server.Config) { c.Outbound.PrivateHosts = []string{"https://idp.corp"} }, "outbound.private_hosts"},
 		"no identity":        {func(c *server.Config) { c.Identity = server.IdentityConfig{} }, "identity: give"},
 		"two identities":     {func(c *server.Config) { c.Identity.WorkloadAPI = "unix:///x" }, "choose one"},
 		"no key":             {func(c *server.Config) { c.Identity.Key = "" }, "belong together"},

@@ -12,6 +12,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/cambist/cambist/broker/authn/mtls"
+	"github.com/cambist/cambist/broker/keys"
 )
 
 const maxIdentityFile = 1 << 20
@@ -99,8 +100,10 @@ func readOpen(f *os.File, secret bool) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case secret && info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%s may be read by others (chmod 600 %s)", f.Name(), f.Name())
+	case secret:
+		if err := keys.CheckSecret(info); err != nil {
+			return nil, fmt.Errorf("%s: %w (chmod 600 %s)", f.Name(), err, f.Name())
+		}
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxIdentityFile+1))
 	if err == nil && len(text) > maxIdentityFile {

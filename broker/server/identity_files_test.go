@@ -53,8 +53,8 @@ func TestBrokenSVIDFiles(t *testing.T) {
 		"certificate empty":   {func(f *folder) { f.write(trust.SVIDFile, nil) }, "failed to find any PEM data"},
 		"certificate cut":     {func(f *folder) { f.write(trust.SVIDFile, f.read(trust.SVIDFile)[:200]) }, "failed to find"},
 		"another key":         {func(f *folder) { f.write(trust.KeyFile, keyPEM(t, newKey(t, elliptic.P256()))) }, "does not match"},
-		"key for all to read": {func(f *folder) { f.must(os.Chmod(f.path(trust.KeyFile), 0o644)) }, "may be read by others"}, //nolint:gosec // that is the fault
-		"key for the group":   {func(f *folder) { f.must(os.Chmod(f.path(trust.KeyFile), 0o640)) }, "may be read by others"}, //nolint:gosec // likewise
+		"key for all to read": {func(f *folder) { f.must(os.Chmod(f.path(trust.KeyFile), 0o644)) }, "others may read"}, //nolint:gosec // that is the fault
+		"key for the group":   {func(f *folder) { f.must(os.Chmod(f.path(trust.KeyFile), 0o660)) }, "others may read"}, //nolint:gosec // likewise
 		"a folder":            {func(f *folder) { f.remove(trust.KeyFile); f.must(os.Mkdir(f.path(trust.KeyFile), 0o700)) }, "is not a file"},
 		"a pipe":              {func(f *folder) { f.remove(trust.KeyFile); f.must(syscall.Mkfifo(f.path(trust.KeyFile), 0o600)) }, "is not a file"},
 		"too large":           {func(f *folder) { f.write(trust.SVIDFile, append(f.read(trust.SVIDFile), make([]byte, 1<<20)...)) }, "larger than 1 MiB"},

@@ -86,6 +86,28 @@ func (s *server) measure() {
 		}
 		return 0
 	})
+	m.Counter("policy_heartbeats_total", "Heartbeats that the store answered.", func() float64 { return float64(s.follower.Status().Beats) })
+	m.Counter("policy_failures_total", "Steps of following the policy that failed.", func() float64 { return float64(s.follower.Status().Failures) })
+	m.Counter("policy_mismatches_total", "Loads of the whole policy that did not find what was there; any is a fault to report.", func() float64 { return float64(s.follower.Status().Mismatches) })
+	m.Gauge("store_clock_offset_seconds", "How far the store's clock is ahead of ours.", func() float64 { return s.follower.Status().ClockOffset.Seconds() })
+	m.Gauge("issuers_unusable", "Issuers of the policy whose keys are missing or too old.", func() float64 {
+		unusable := 0
+		for _, issuer := range s.issuers.Status(s.now()) {
+			if !issuer.Usable {
+				unusable++
+			}
+		}
+		return float64(unusable)
+	})
+	m.Gauge("identity_svid_left_seconds", "What is left of the life of our own SVID; 0 without one.", func() float64 {
+		svid, err := s.identity.GetX509SVID()
+		if err != nil {
+			return 0
+		}
+		return svid.Certificates[0].NotAfter.Sub(s.now()).Seconds()
+	})
+	m.Counter("record_failures_total", "Commits of records that failed or whose outcome is unknown.", func() float64 { return float64(s.recorder.Status().Failures) })
+	m.Counter("records_merged_total", "Refusals that were merged into one record with others.", func() float64 { return float64(s.recorder.Status().Merged) })
 	m.Gauge("records_waiting", "Records that wait to be committed.", func() float64 { return float64(s.recorder.Status().Waiting) })
 	m.Counter("records_lost_total", "Refusals that could not be recorded. Issued tokens are never among them.", func() float64 { return float64(s.recorder.Status().Lost) })
 	m.Counter("access_log_dropped_total", "Access log lines that were lost.", func() float64 { return float64(s.access.Dropped()) })
