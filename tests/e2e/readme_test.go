@@ -37,11 +37,11 @@ func TestReadme(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	shell := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail") //nolint:gosec // our own README
+	shell := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail")
 	shell.Dir, shell.Stdin = dir, strings.NewReader(script)
 	shell.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"), "DSN="+pgtest.Start(t, pgtest.Options{Durable: true}).DSN("postgres"))
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the servers that it leaves in the background end with it
-	printed, err := os.Create(filepath.Join(dir, "printed")) // a file: a pipe would stay open with the servers
+	printed, err := os.Create(filepath.Join(dir, "printed")) //nolint:gosec // its own folder. A file, for a pipe would stay open with the servers
 	must(t, err)
 	defer printed.Close()
 	shell.Stdout, shell.Stderr = printed, printed
@@ -52,7 +52,7 @@ func TestReadme(t *testing.T) {
 	must(t, err)
 	out := string(raw)
 	if ended != nil {
-		log, _ := os.ReadFile(filepath.Join(dir, "serve.log"))
+		log, _ := os.ReadFile(filepath.Join(dir, "serve.log")) //nolint:gosec // as above
 		t.Fatalf("%v\n%s\n%s", ended, out, log)
 	}
 	var scopes []string
