@@ -40,7 +40,7 @@ func TestReadme(t *testing.T) {
 	shell := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail")
 	shell.Dir, shell.Stdin = dir, strings.NewReader(script)
 	shell.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"), "DSN="+pgtest.Start(t, pgtest.Options{Durable: true}).DSN("postgres"))
-	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the servers that it leaves in the background end with it
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}  // the servers that it leaves in the background end with it
 	printed, err := os.Create(filepath.Join(dir, "printed")) //nolint:gosec // its own folder. A file, for a pipe would stay open with the servers
 	must(t, err)
 	defer printed.Close()
