@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net"
 	"slices"
 	"sync/atomic"
 
@@ -39,7 +40,7 @@ func (s *server) newListeners(ctx context.Context) error {
 	if err := s.listenPublic(ctx); err != nil {
 		return err
 	}
-	ops, err := listen(ctx, endpoint{name: "ops", address: s.config.Ops.Address, handler: ops(s.readiness(), s.metrics.Handler(), s.now)})
+	ops, err := listen(ctx, endpoint{name: "ops", address: s.config.Ops.Address, handler: ops(s.readiness(), s.metrics.Handler(), s.now), now: s.now})
 	if err == nil {
 		s.listeners = append(s.listeners, ops)
 	}
@@ -64,11 +65,14 @@ func (s *server) listenMtls(ctx context.Context) error {
 		Edge: edge, Authenticator: authenticator, Exchanger: s.exchanger(), Quota: web.NewQuota(s.config.Limits.Rate, s.config.Limits.Burst),
 		Documents: s.documents(), Self: s.config.Limits.Self,
 	})
-	l, err := listen(ctx, endpoint{"mtls", s.config.Mtls.Address, handler, authenticator.TLSConfig()})
+	l, err := listen(ctx, endpoint{"mtls", s.config.Mtls.Address, handler, authenticator.TLSConfig(), s.now})
 	if err != nil {
 		return err
 	}
-	l.server.ConnContext = authenticator.ConnContext
+	aging := l.server.ConnContext
+	l.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return authenticator.ConnContext(aging(ctx, c), c)
+	}
 	s.listeners = append(s.listeners, l)
 	return nil
 }
@@ -81,7 +85,7 @@ func (s *server) listenPublic(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := listen(ctx, endpoint{"public", s.config.Public.Address, tokenapi.NewPublic(s.edge("public"), s.documents()), shown.tlsConfig()})
+	l, err := listen(ctx, endpoint{"public", s.config.Public.Address, tokenapi.NewPublic(s.edge("public"), s.documents()), shown.tlsConfig(), s.now})
 	if err == nil {
 		s.listeners = append(s.listeners, l)
 	}

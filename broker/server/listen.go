@@ -36,6 +36,7 @@ type endpoint struct {
 	name, address string
 	handler       http.Handler
 	tls           *tls.Config // nil for plain HTTP
+	now           func() time.Time
 }
 
 // listen binds the address of an endpoint.
@@ -45,7 +46,7 @@ func listen(ctx context.Context, e endpoint) (*listener, error) {
 		return nil, fmt.Errorf("%s listener: %w", e.name, err)
 	}
 	return &listener{name: e.name, net: newCapped(bound, maxConnections), server: &http.Server{
-		Handler: e.handler, TLSConfig: e.tls, ReadHeaderTimeout: readHeaderTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		Handler: aged(e.handler, e.now), ConnContext: aging(e.now), TLSConfig: e.tls, ReadHeaderTimeout: readHeaderTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeaderBytes, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 	}}, nil
 }
