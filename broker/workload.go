@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,4 +97,21 @@ func kubernetesParts(id spiffeid.ID) (ns, sa string) {
 		return "", ""
 	}
 	return ns, sa
+}
+
+// CheckTrustDomain refuses names that SPIFFE allows but that no certificate can
+// carry here: Go does not parse a URI whose host has an empty label, so their
+// SVIDs would fail in the handshake, far from the line of configuration that is
+// at fault.
+func CheckTrustDomain(name string) error {
+	domain, err := spiffeid.TrustDomainFromString(name)
+	switch {
+	case err != nil || domain.Name() != name:
+		return fmt.Errorf("%q is not the name of a trust domain", name)
+	case len(name) > 255: // SPIFFE-ID section 2.1
+		return errors.New("a trust domain has at most 255 bytes")
+	case slices.Contains(strings.Split(name, "."), ""):
+		return fmt.Errorf("trust domain %q has an empty label, which Go's certificate parser refuses", name)
+	}
+	return nil
 }

@@ -118,7 +118,7 @@ func (p *documentParser) document(n *yaml.Node) {
 	}
 	if defaults := f["defaults"]; defaults != nil {
 		p.domain = p.text(p.fields(defaults, "domain")["domain"])
-		if p.domain != "" && !usableDomain(p.domain) {
+		if p.domain != "" && broker.CheckTrustDomain(p.domain) != nil {
 			p.fault(defaults, "trust-domain", "use lower-case letters, digits, dots, dashes and underscores, no empty label", "%q is not a trust domain that can be used", p.domain)
 		}
 	}

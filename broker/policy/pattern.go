@@ -55,7 +55,7 @@ func parseWorkloadPattern(text string) (pattern, error) {
 		return pattern{}, errPatternDomain
 	}
 	domain, path, ok := strings.Cut(rest, "/")
-	if !ok || !usableDomain(domain) {
+	if !ok || broker.CheckTrustDomain(domain) != nil {
 		return pattern{}, errPatternDomain
 	}
 	p, err := parseSegments(path, pathByte)
@@ -131,13 +131,6 @@ func pathByte(c byte) bool {
 // nameByte is the alphabet of the names of policy objects.
 func nameByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == ':'
-}
-
-// usableDomain refuses trust domains that SPIFFE allows but Go's certificate
-// parser does not (standards CX-11), and those too long (SF-3).
-func usableDomain(domain string) bool {
-	_, err := spiffeid.TrustDomainFromString(domain)
-	return err == nil && len(domain) <= 255 && !strings.Contains("."+domain+".", "..") && !strings.HasPrefix(domain, ".") && domain == strings.ToLower(domain)
 }
 
 // label reports whether text is a DNS label: all that a capture may take.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cambist/cambist/broker"
-	"github.com/cambist/cambist/broker/authn/mtls"
 	"github.com/cambist/cambist/broker/subject/oidc"
 )
 
@@ -183,7 +182,7 @@ func (c *Config) validateIdentity(fault func(string, ...any)) {
 	}
 	for name, files := range map[string]map[string]string{"bundles": i.Bundles, "jwt_bundles": i.JWTBundles} {
 		for td := range files {
-			if err := mtls.CheckTrustDomain(td); err != nil {
+			if err := broker.CheckTrustDomain(td); err != nil {
 				fault("identity.%s: %w", name, err)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
+	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/authn/mtls"
 	"github.com/cambist/cambist/broker/jws"
 	"github.com/cambist/cambist/broker/subject/jwtsvid"
@@ -93,7 +94,7 @@ func newIdentity(c identitySource) (*identity, error) {
 	}
 	for _, files := range []map[string]string{c.Bundles, c.JWTBundles} {
 		for domain, path := range files {
-			if err := mtls.CheckTrustDomain(domain); err != nil {
+			if err := broker.CheckTrustDomain(domain); err != nil {
 				errs = append(errs, err)
 			} else if path == "" {
 				errs = append(errs, fmt.Errorf("trust domain %q has no file", domain))

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/cambist/cambist/broker/authn/mtls"
+	"github.com/cambist/cambist/broker"
 )
 
 // workloadAPI is the SPIFFE Workload API as we follow it.
@@ -172,7 +172,7 @@ func (o *oddities) add(format string, args ...any) { *o = append(*o, fmt.Sprintf
 func (o *oddities) domain(id string) (spiffeid.TrustDomain, bool) {
 	domain, err := spiffeid.TrustDomainFromString(id)
 	if err == nil {
-		err = mtls.CheckTrustDomain(domain.Name())
+		err = broker.CheckTrustDomain(domain.Name())
 	}
 	if err != nil {
 		o.add("the Workload API: a bundle of %.100q: %v", id, err)

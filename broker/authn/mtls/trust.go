@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/cambist/cambist/broker"
 )
 
 // Trust holds the live bundles, one for each trust domain, never merged. Whoever
@@ -45,7 +46,7 @@ func (t *Trust) Set(domains map[spiffeid.TrustDomain][]*x509.Certificate) []stri
 	next := &bundles{domains: make(map[spiffeid.TrustDomain]authorities, len(domains))}
 	var odd []string
 	for domain, list := range domains {
-		if err := CheckTrustDomain(domain.Name()); err != nil {
+		if err := broker.CheckTrustDomain(domain.Name()); err != nil {
 			odd = append(odd, err.Error())
 			continue
 		}
@@ -127,25 +128,4 @@ func (b *bundles) sharedKeys() []string {
 		}
 	}
 	return shared
-}
-
-const maxTrustDomainBytes = 255 // SPIFFE-ID section 2.1
-
-var errDomainLength = errors.New("a trust domain has at most 255 bytes")
-
-// CheckTrustDomain refuses names that SPIFFE allows but that no certificate can
-// carry here: Go does not parse a URI whose host has an empty label, so their
-// SVIDs would fail in the handshake, far from the line of configuration that is
-// at fault.
-func CheckTrustDomain(name string) error {
-	domain, err := spiffeid.TrustDomainFromString(name)
-	switch {
-	case err != nil || domain.Name() != name:
-		return fmt.Errorf("%q is not the name of a trust domain", name)
-	case len(name) > maxTrustDomainBytes:
-		return errDomainLength
-	case slices.Contains(strings.Split(name, "."), ""):
-		return fmt.Errorf("trust domain %q has an empty label, which Go's certificate parser refuses", name)
-	}
-	return nil
 }

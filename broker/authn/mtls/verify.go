@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/cambist/cambist/broker"
 )
 
 // Limits of what a client may show. They are checked in the handshake, before
@@ -137,7 +139,7 @@ func workloadID(leaf *x509.Certificate) (spiffeid.ID, error) {
 	case id.Path() == "":
 		return spiffeid.ID{}, faultf(FaultID, "%q names a trust domain", uris[0])
 	}
-	if err := CheckTrustDomain(id.TrustDomain().Name()); err != nil {
+	if err := broker.CheckTrustDomain(id.TrustDomain().Name()); err != nil {
 		return spiffeid.ID{}, &CertificateError{Fault: FaultID, Err: err}
 	}
 	return id, nil
