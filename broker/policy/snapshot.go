@@ -186,6 +186,14 @@ func (s *Snapshot) Resource(uri string) (*broker.Resource, bool) {
 	return found, found != nil
 }
 
+// ResourceNamed returns the resource of that name, which is not one of a template.
+func (s *Snapshot) ResourceNamed(name string) (*broker.Resource, bool) {
+	if r := s.explicit(name); r != nil {
+		return s.Resource(r.proto.URI)
+	}
+	return nil, false
+}
+
 // explicit returns the resource of that name which is no template.
 func (s *Snapshot) explicit(name string) *resource {
 	var found *resource

@@ -48,6 +48,7 @@ type cli struct {
 	Version versionCmd `cmd:"" group:"try" help:"Print the version and what it was built with."`
 
 	Lint   lintCmd   `cmd:"" group:"policy" help:"Check policy files without a server."`
+	Test   testCmd   `cmd:"" group:"policy" help:"Decide given cases on policy files, without a server, and compare with what is expected; exit code 3 if any differs."`
 	Plan   planCmd   `cmd:"" group:"policy" help:"Print what policy files would change in a store; exit code 3 if anything."`
 	Apply  applyCmd  `cmd:"" group:"policy" help:"Write policy files to a store, past the admin API (break-glass; recorded)."`
 	Export exportCmd `cmd:"" group:"policy" help:"Print the policy of a store as files."`
