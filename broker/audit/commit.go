@@ -111,6 +111,9 @@ func (r *Recorder) commit(ctx context.Context) error {
 		r.failures.Add(1)
 		r.config.Warn("records were not written", "error", err.Error())
 	}
+	r.mu.Lock()
+	r.under = 0
+	r.mu.Unlock()
 	b.err = err
 	close(b.done)
 	return err
@@ -120,6 +123,7 @@ func (r *Recorder) take() *batch {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b := r.batch
+	r.under += len(b.slots)
 	r.batch = newBatch(min(len(b.slots), 256))
 	return b
 }

@@ -120,6 +120,7 @@ func kept(x *broker.Record) broker.Record {
 func (r *Recorder) takeNotes() []pending {
 	r.mu.Lock()
 	rows, more, dropped := r.notes.take()
+	r.under += len(rows) + len(more)
 	r.mu.Unlock()
 	for _, m := range more {
 		p, _ := r.encode(&m.record, &extra{until: m.until})

@@ -259,6 +259,33 @@ func TestNoteAtTheEnd(t *testing.T) {
 	})
 }
 
+// A record waits until its commit is over, not until that begins.
+func TestStatusCountsTheCommitThatRuns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		entered, release := make(chan struct{}), make(chan struct{})
+		l := &ledger{next: func([]store.RecordRow) (bool, error) {
+			entered <- struct{}{}
+			<-release
+			return true, nil
+		}}
+		r, stop := run(t, config(l))
+		r.Note(refusal("n"))
+		<-entered
+		if got := r.Status().Waiting; got != 1 {
+			t.Errorf("%d wait while they are committed", got)
+		}
+		release <- struct{}{}
+		synctest.Wait()
+		if got := r.Status().Waiting; got != 0 || len(l.all()) == 0 {
+			t.Errorf("%d wait afterwards", got)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // slow is a sealer that takes its time.
 type slow struct {
 	reverse

@@ -52,6 +52,7 @@ type Recorder struct {
 	closed bool
 	batch  *batch // what gathers while the last commit runs
 	notes  notes
+	under  int // rows in the commit that runs
 
 	chain chain // owned by Run
 }
@@ -177,7 +178,7 @@ func (r *Recorder) signal() {
 
 // Status is what a recorder says of itself.
 type Status struct {
-	Waiting  int   // records that wait to be committed
+	Waiting  int   // records that are not committed yet
 	Merged   int64 // refusals that were merged into others, in all
 	Lost     int64 // records that could not be recorded at all; never a token's
 	Failures int64 // commits that failed or had an unknown outcome
@@ -186,7 +187,7 @@ type Status struct {
 // Status returns how the recorder is.
 func (r *Recorder) Status() Status {
 	r.mu.Lock()
-	waiting := len(r.batch.slots) + r.notes.waiting()
+	waiting := len(r.batch.slots) + r.notes.waiting() + r.under
 	r.mu.Unlock()
 	return Status{Waiting: waiting, Merged: r.merging.Load(), Lost: r.lost.Load(), Failures: r.failures.Load()}
 }
