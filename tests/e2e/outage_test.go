@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cambist/cambist/broker/audit"
 	"github.com/cambist/cambist/store"
@@ -39,7 +40,9 @@ func TestDatabaseOutage(t *testing.T) {
 					t.Errorf("jwks: %d %s", keys.status, keys.body)
 				}
 				database.Start(t)
+				up := time.Now()
 				w.eventually(t, "issued again", func() bool { return w.ask(t, "bi/reports", self(ledgerURI)).status == 200 })
+				t.Logf("issued again %s after the database was up", time.Since(up).Round(time.Millisecond))
 			})
 			w.ready(t)
 			must(t, w.stop())
