@@ -353,7 +353,7 @@ func TestRunFollowsFiles(t *testing.T) {
 	addr := listen(t, i, f.clock.now)
 	first := dial(t, addr, f.ours)
 	f.writeSVID(newSVID(t, f.ours, time.Hour))
-	f.log.wait(t, "own SVID")
+	f.log.wait(t, "INFO identity: own SVID spiffe_id")
 	if second := dial(t, addr, f.ours); bytes.Equal(first.Raw, second.Raw) {
 		t.Error("a new connection got the old SVID")
 	}
