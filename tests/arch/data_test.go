@@ -116,7 +116,8 @@ var sqlRooms = []string{"store/**", "migrations", "tests/**"}
 
 // manyNames are packages with more than 30 exported names, each with its reason.
 var manyNames = map[string]string{
-	"broker":       "the words of the domain",
-	"broker/oauth": "the words of the RFCs",
-	"broker/jws":   "algorithms, keys, parsing and signing of one format",
+	"broker":         "the words of the domain",
+	"broker/oauth":   "the words of the RFCs",
+	"broker/jws":     "algorithms, keys, parsing and signing of one format",
+	"clients/verify": "tokens, peers, proofs, routes and headers: all that an adapter of any framework needs",
 }
