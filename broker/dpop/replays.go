@@ -8,7 +8,7 @@ import (
 
 // DefaultReplays is how many proofs are remembered where nothing else is said:
 // what 4 000 requests a second are in the minute that a proof is good for, at
-// some 50 bytes each.
+// some 80 bytes each.
 const DefaultReplays = 1 << 18
 
 // Why a proof cannot be used.

@@ -56,18 +56,19 @@ func TestConfig(t *testing.T) {
 		"URL of a file":          {func(c *verify.Config) { c.Keys.URL = "file:///jwks" }, "Keys.URL"},
 		"URL that is none":       {func(c *verify.Config) { c.Keys.URL = "https://%zz" }, "Keys.URL"},
 		"URL and file":           {func(c *verify.Config) { c.Keys.URL, c.Keys.File = "https://keys.example/jwks", "/f" }, "both a URL and a File"},
-		"origins": {func(c *verify.Config) {
-			c.DPoP = &verify.DPoPConfig{Origins: []string{"https://a.example", "https://a:8443"}}
+		"base URLs": {func(c *verify.Config) {
+			c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a.example", "https://a:8443/orders/v1"}}
 		}, ""},
-		"no origin":             {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{} }, "DPoP.Origins"},
-		"origin with a slash":   {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{Origins: []string{"https://a.example/"}} }, "DPoP origin"},
-		"origin with a user":    {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{Origins: []string{"https://u@a.example"}} }, "DPoP origin"},
-		"origin without scheme": {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{Origins: []string{"a.example"}} }, "DPoP origin"},
-		"origin by http":        {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{Origins: []string{"http://a.example"}} }, "DPoP origin"},
-		"origin by http, Dev": {func(c *verify.Config) {
-			c.Dev, c.DPoP = true, &verify.DPoPConfig{Origins: []string{"http://a.example"}}
+		"no base URL":           {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{} }, "DPoP.BaseURLs"},
+		"base URL with a slash": {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a.example/"}} }, "DPoP base URL"},
+		"base URL with a query": {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a.example?x"}} }, "DPoP base URL"},
+		"base URL with a user":  {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://u@a.example"}} }, "DPoP base URL"},
+		"base URL, no scheme":   {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"a.example"}} }, "DPoP base URL"},
+		"base URL by http":      {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"http://a.example"}} }, "DPoP base URL"},
+		"base URL, http, Dev": {func(c *verify.Config) {
+			c.Dev, c.DPoP = true, &verify.DPoPConfig{BaseURLs: []string{"http://a.example"}}
 		}, ""},
-		"proofs negative":    {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{Origins: []string{"https://a"}, Proofs: -1} }, "DPoP.Proofs"},
+		"proofs negative":    {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a"}, Proofs: -1} }, "DPoP.Proofs"},
 		"bundles and server": {func(c *verify.Config) { c.Keys.Bundles, c.Keys.Server = bundle, web }, ""},
 		"bundles alone":      {func(c *verify.Config) { c.Keys.Bundles = bundle }, "Bundles and Server"},
 		"server alone":       {func(c *verify.Config) { c.Keys.Server = web }, "Bundles and Server"},

@@ -6,18 +6,20 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cambist/cambist/broker/dpop"
 )
 
 // DPoPConfig says how the proofs of tokens that are bound to a key are held
-// against requests (RFC 9449). Origins is required.
+// against requests (RFC 9449). BaseURLs is required.
 type DPoPConfig struct {
-	// Origins are those by which clients call this service, https://host[:port].
-	// A proof names the URL that its client called: an origin of these and the
-	// path of the request. What the request says of its host is not believed.
-	Origins []string
+	// BaseURLs are those under which clients call this service: https://host[:port],
+	// and after that what a proxy in front takes off the path, if it does. A proof
+	// names the URL that its client called: one of these and the path of the
+	// request. What the request says of its host is not believed.
+	BaseURLs []string
 	// Nonces, if set, are demanded in each proof, so that none can be made in
 	// advance. Replicas of the service that have one key accept each other's.
 	Nonces *dpop.Nonces
@@ -44,12 +46,13 @@ func (c *Config) validateDPoP() []error {
 		return nil
 	}
 	var faults []error
-	if len(c.DPoP.Origins) == 0 {
-		faults = append(faults, errors.New("verify: DPoP.Origins is empty"))
+	if len(c.DPoP.BaseURLs) == 0 {
+		faults = append(faults, errors.New("verify: DPoP.BaseURLs is empty"))
 	}
-	for _, origin := range c.DPoP.Origins {
-		if u, err := url.Parse(origin); err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host || u.Scheme != "https" && (u.Scheme != "http" || !c.Dev) {
-			faults = append(faults, fmt.Errorf("verify: DPoP origin %q is not https:// and a host", origin))
+	for _, base := range c.DPoP.BaseURLs {
+		u, err := url.Parse(base)
+		if err != nil || u.Host == "" || base != u.Scheme+"://"+u.Host+u.EscapedPath() || strings.HasSuffix(base, "/") || u.Scheme != "https" && (u.Scheme != "http" || !c.Dev) {
+			faults = append(faults, fmt.Errorf("verify: DPoP base URL %q is not https:// and a host, without a slash at its end", base))
 		}
 	}
 	if c.DPoP.Proofs < 0 {
@@ -91,7 +94,7 @@ func (v *Verifier) VerifyDPoP(ctx context.Context, raw string, p Peer, proof Pro
 // checkProof holds the proof of a request against the key that its token is bound
 // to, which checkBinding has seen to.
 func (v *Verifier) checkProof(now time.Time, raw, key string, proof *Proof) *Error {
-	urls := slices.Clone(v.config.DPoP.Origins)
+	urls := slices.Clone(v.config.DPoP.BaseURLs)
 	for i := range urls {
 		urls[i] += proof.Path
 	}

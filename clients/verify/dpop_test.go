@@ -24,7 +24,7 @@ const (
 func newBoundVerifier(t testing.TB, s *jws.Signer, change func(*verify.Config)) *verify.Verifier {
 	t.Helper()
 	return newVerifier(t, func(c *verify.Config) {
-		c.DPoP = &verify.DPoPConfig{Origins: []string{"https://orders.example", origin}}
+		c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://api.example/orders-v1", origin}}
 		if change != nil {
 			change(c)
 		}
@@ -51,7 +51,7 @@ func TestVerifyDPoP(t *testing.T) {
 		want    dpop.Reason
 	}{
 		"good":                   {[]string{key.Proof(t, good)}, ""},
-		"of the other origin":    {[]string{key.Proof(t, good.With("htu", "https://orders.example"+asked))}, ""},
+		"through a proxy":        {[]string{key.Proof(t, good.With("htu", "https://api.example/orders-v1"+asked))}, ""},
 		"with a query":           {[]string{key.Proof(t, good.With("htu", "HTTPS://Orders.shop:8443"+asked+"?q=1"))}, ""},
 		"none":                   {nil, dpop.ReasonMissing},
 		"two":                    {[]string{key.Proof(t, good), key.Proof(t, good.With("jti", "x"))}, dpop.ReasonSeveral},
@@ -64,7 +64,7 @@ func TestVerifyDPoP(t *testing.T) {
 		"signed by another":      {[]string{another.Sign(t, key.Header(), "{}")}, dpop.ReasonSignature},
 		"no claims":              {[]string{key.Proof(t, nil)}, dpop.ReasonClaims},
 		"another method":         {[]string{key.Proof(t, good.With("htm", "POST"))}, dpop.ReasonRequest},
-		"an origin not listed":   {[]string{key.Proof(t, good.With("htu", "https://orders.shop"+asked))}, dpop.ReasonRequest},
+		"a base not listed":      {[]string{key.Proof(t, good.With("htu", "https://orders.shop"+asked))}, dpop.ReasonRequest},
 		"another path":           {[]string{key.Proof(t, good.With("htu", origin+"/orders/a/b"))}, dpop.ReasonRequest},
 		"old":                    {[]string{key.Proof(t, good.With("iat", start.Unix()-61))}, dpop.ReasonTime},
 		"of the future":          {[]string{key.Proof(t, good.With("iat", start.Unix()+6))}, dpop.ReasonTime},
@@ -234,9 +234,9 @@ func TestDPoPConfigDoesNotAlias(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k1")
 	key := dpoptest.New(t)
-	config := &verify.DPoPConfig{Origins: []string{origin}}
+	config := &verify.DPoPConfig{BaseURLs: []string{origin}}
 	v := newVerifier(t, func(c *verify.Config) { c.DPoP = config }, s)
-	config.Origins[0] = "https://x.example"
+	config.BaseURLs[0] = "https://x.example"
 	token := sign(t, s, "at+jwt", bound(key).json(t))
 	if _, err := v.VerifyDPoP(context.Background(), token, verify.Peer{}, proofOf(key.Proof(t, dpoptest.For("GET", origin+asked, start).Token(token)))); err != nil {
 		t.Error(err)

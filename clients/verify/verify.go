@@ -29,7 +29,7 @@ func New(c Config) (*Verifier, error) {
 	c.Algorithms = slices.Clone(c.Algorithms)
 	if c.DPoP != nil {
 		own := *c.DPoP
-		own.Origins = slices.Clone(own.Origins)
+		own.BaseURLs = slices.Clone(own.BaseURLs)
 		c.DPoP = &own
 	}
 	if len(c.Algorithms) == 0 {

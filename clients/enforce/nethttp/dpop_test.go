@@ -29,7 +29,7 @@ const (
 // dpopWorld is one whose verifier accepts DPoP, for guards that know no peers.
 func dpopWorld(t *testing.T, nonces *dpop.Nonces) (*world, *nethttp.Guard) {
 	t.Helper()
-	w := newWorld(t, func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{Origins: []string{origin}, Nonces: nonces} })
+	w := newWorld(t, func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{origin}, Nonces: nonces} })
 	return w, w.guard(t, func(c *nethttp.Config) { c.Peers = nil })
 }
 
@@ -123,7 +123,7 @@ func TestDPoPNonce(t *testing.T) {
 		t.Fatalf("%d %v", refused.Code, refused.Header())
 	}
 	for name, h := range map[string]http.Handler{"Handler": h, "Require": g.Require("orders.read")(http.HandlerFunc(seen))} {
-		if answer := ask(h, offered[0]); answer.Code != 200 || len(answer.Header().Values("DPoP-Nonce")) != 1 {
+		if answer := ask(h, offered[0]); answer.Code != 200 || len(answer.Header().Values("DPoP-Nonce")) != 1 || answer.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %v", name, answer.Code, answer.Header())
 		}
 	}
@@ -144,7 +144,7 @@ func TestDPoPNonce(t *testing.T) {
 func TestDPoPWithBroker(t *testing.T) {
 	t.Parallel()
 	c := newCambist(t)
-	c.config.Audiences, c.config.DPoP = []string{keyed}, &verify.DPoPConfig{Origins: []string{origin}}
+	c.config.Audiences, c.config.DPoP = []string{keyed}, &verify.DPoPConfig{BaseURLs: []string{origin}}
 	g := c.guard(t, func(config *nethttp.Config) { config.Verifier, config.Peers = c.run(t), nil })
 	service := c.serve(t, g.Handler(http.HandlerFunc(seen)), nil)
 	sealed := url.Values{"grant_type": {string(oauth.GrantClientCredentials)}, "audience": {"https://sealed.prod.example"}, "scope": {"open"}}

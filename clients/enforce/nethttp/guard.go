@@ -179,13 +179,15 @@ func (g *Guard) credentials(r *http.Request) (verify.Scheme, string, error) {
 }
 
 // offerNonce puts the next nonce on the answer to a request with a proof, where
-// nonces are demanded (RFC 9449 section 8.2).
+// nonces are demanded (RFC 9449 section 8.2). A cache must not hand it to others,
+// so unless the handler says otherwise the answer is not stored.
 func (g *Guard) offerNonce(w http.ResponseWriter, r *http.Request) {
 	if len(r.Header[headerProof]) == 0 {
 		return
 	}
 	if nonce := g.config.Verifier.Nonce(); nonce != "" {
 		w.Header()[headerNonce] = []string{nonce}
+		w.Header().Set("Cache-Control", "no-store")
 	}
 }
 
