@@ -46,7 +46,7 @@ func refusedProof(err error) error {
 	case dpop.ReasonNonce:
 		code = broker.CodeNonceRequired
 	case dpop.ReasonOverloaded:
-		return broker.Unavailable(broker.ReasonDPoPOverloaded, time.Second, refused)
+		return broker.Unavailable(broker.ReasonDPoPOverloaded, time.Second, refused.Err)
 	}
 	return &broker.Error{Code: code, Reason: broker.Reason(refused.Reason), Public: refused.Reason.Text(), Err: refused.Err}
 }

@@ -62,6 +62,7 @@ func TestConfig(t *testing.T) {
 		"no base URL":           {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{} }, "DPoP.BaseURLs"},
 		"base URL with a slash": {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a.example/"}} }, "DPoP base URL"},
 		"base URL with a query": {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a.example?x"}} }, "DPoP base URL"},
+		"base URL, not ASCII":   {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://é.example"}} }, "DPoP base URL"},
 		"base URL with a user":  {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://u@a.example"}} }, "DPoP base URL"},
 		"base URL, no scheme":   {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"a.example"}} }, "DPoP base URL"},
 		"base URL by http":      {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"http://a.example"}} }, "DPoP base URL"},

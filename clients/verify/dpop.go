@@ -51,7 +51,7 @@ func (c *Config) validateDPoP() []error {
 	}
 	for _, base := range c.DPoP.BaseURLs {
 		u, err := url.Parse(base)
-		if err != nil || u.Host == "" || base != u.Scheme+"://"+u.Host+u.EscapedPath() || strings.HasSuffix(base, "/") || u.Scheme != "https" && (u.Scheme != "http" || !c.Dev) {
+		if err != nil || u.Host == "" || !quotable(base) || base != u.Scheme+"://"+u.Host+u.EscapedPath() || strings.HasSuffix(base, "/") || u.Scheme != "https" && (u.Scheme != "http" || !c.Dev) {
 			faults = append(faults, fmt.Errorf("verify: DPoP base URL %q is not https:// and a host, without a slash at its end", base))
 		}
 	}
@@ -94,6 +94,9 @@ func (v *Verifier) VerifyDPoP(ctx context.Context, raw string, p Peer, proof Pro
 // checkProof holds the proof of a request against the key that its token is bound
 // to, which checkBinding has seen to.
 func (v *Verifier) checkProof(now time.Time, raw, key string, proof *Proof) *Error {
+	if proof.Path != "" && proof.Path[0] != '/' { // it would lengthen the name of a host
+		return refuse(Reason(dpop.ReasonRequest), nil)
+	}
 	urls := slices.Clone(v.config.DPoP.BaseURLs)
 	for i := range urls {
 		urls[i] += proof.Path

@@ -83,6 +83,12 @@ func TestVerifyDPoP(t *testing.T) {
 			t.Errorf("use %d: %v", i+1, err)
 		}
 	}
+	// What is not a path cannot make our host another one, to which the client was lured.
+	lured := verify.Proof{Headers: []string{key.Proof(t, good.With("htu", origin[:len(origin)-5]+".attacker.example/"))}, Method: "GET", Path: ".attacker.example/"}
+	short := newBoundVerifier(t, s, func(c *verify.Config) { c.DPoP.BaseURLs = []string{origin[:len(origin)-5]} })
+	if _, err := short.VerifyDPoP(context.Background(), token, verify.Peer{}, lured); reason(err) != verify.Reason(dpop.ReasonRequest) {
+		t.Errorf("a path that lengthens the host: %v", err)
+	}
 	full := newBoundVerifier(t, s, func(c *verify.Config) { c.DPoP.Proofs = 1 })
 	for i, want := range []verify.Reason{"", verify.Reason(dpop.ReasonOverloaded)} {
 		if _, err := full.VerifyDPoP(context.Background(), token, verify.Peer{}, proofOf(key.Proof(t, dpoptest.For("GET", origin+asked, start).Token(token)))); reason(err) != want {

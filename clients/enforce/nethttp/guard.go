@@ -4,9 +4,10 @@
 // A request gets through with exactly one token that package verify accepts on
 // its connection, and with a scope that opens its route. The handler finds the
 // token in the context (verify.FromContext), calls on behalf of its subject from
-// there, and finds the same in headers, which no client can have written.
-// Whatever is not decided is refused: 503 while the keys of the issuer are not
-// known, never open.
+// there, and finds the same in headers, which no client can have written. A token
+// that is bound to a key comes with the scheme DPoP and a proof, where the verifier
+// is configured for that. Whatever is not decided is refused: 503 while the keys
+// of the issuer are not known, never open.
 package nethttp
 
 import (
