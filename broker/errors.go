@@ -27,13 +27,15 @@ const (
 	CodeForbidden                        // admin: authenticated but not allowed
 	CodeRateLimited                      // over quota; RetryAfter is set
 	CodeUnavailable                      // a dependency or a lease is away; RetryAfter is set
+	CodeInvalidProof                     // a DPoP proof that is not acceptable (RFC 9449 section 5)
+	CodeNonceRequired                    // a DPoP proof without a fresh nonce; the answer has one (RFC 9449 section 8)
 	numCodes
 )
 
 var codeNames = [numCodes]string{
 	"internal", "invalid_request", "invalid_client", "invalid_grant", "invalid_target", "invalid_scope",
 	"unauthorized_client", "unsupported_grant_type", "not_found", "conflict", "stale", "forbidden",
-	"rate_limited", "unavailable",
+	"rate_limited", "unavailable", "invalid_dpop_proof", "use_dpop_nonce",
 }
 
 // String returns the code's name as it stands in records and logs.

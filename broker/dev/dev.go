@@ -43,6 +43,7 @@ type Config struct {
 	IDP     string
 	Ops     string
 	SVIDTTL time.Duration // life of X.509-SVIDs
+	Nonce   bool          // demand nonces in DPoP proofs
 	JSON    bool          // print one line of JSON when ready, instead of words for people
 	Version string
 	Now     func() time.Time
@@ -122,6 +123,7 @@ func (d *dev) serverConfig() server.Config {
 		Identity: server.IdentityConfig{WorkloadAPI: d.places.Workloads[Broker]},
 		Mtls:     server.MtlsConfig{Address: d.Mtls}, Ops: server.OpsConfig{Address: d.Ops},
 		Limits:   server.LimitsConfig{TTLCap: 15 * time.Minute, ChainDepth: 4, Concurrent: 256, Rate: 200, Burst: 400, Self: true},
+		DPoP:     server.DPoPConfig{Nonce: d.Nonce},
 		Outbound: server.OutboundConfig{PrivateHosts: []string{"127.0.0.1", "localhost"}}, // any issuer of this machine
 	}
 }

@@ -19,7 +19,7 @@ const (
 // skipped and reported instead (standards JK-6).
 var (
 	ErrKeySet     = errors.New("key set is not acceptable")
-	ErrPrivateKey = errors.New("key set holds a private key")
+	ErrPrivateKey = errors.New("a private key stands where a public one belongs")
 )
 
 // KeySet is a set of public keys. The zero value is empty.

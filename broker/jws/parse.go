@@ -32,7 +32,8 @@ var (
 var strictBase64 = base64.RawURLEncoding.Strict()
 
 // Header is what is read of a JOSE header. Nothing in it names a key by itself:
-// jwk, jku, x5u and x5c are refused (RFC 8725 section 3.10).
+// jwk, jku, x5u and x5c are refused (RFC 8725 section 3.10), but for the jwk that
+// ParseWithKey reads.
 type Header struct {
 	Algorithm Algorithm
 	KeyID     string
@@ -55,7 +56,11 @@ type parts struct {
 
 // Parse splits and decodes a compact JWS. It checks length and alphabet in one
 // pass before it decodes anything, so hostile input costs no more than that.
-func Parse(compact string) (Token, error) {
+func Parse(compact string) (Token, error) { return parse(compact, nil) }
+
+// parse is Parse; an embedded that is not nil receives the jwk of the header,
+// which must be there then.
+func parse(compact string, embedded *jsontext.Value) (Token, error) {
 	if len(compact) > MaxTokenBytes {
 		return Token{}, ErrTooLarge
 	}
@@ -85,7 +90,7 @@ func Parse(compact string) (Token, error) {
 	if err != nil {
 		return Token{}, ErrMalformed
 	}
-	header, err := parseHeader(raw)
+	header, err := parseHeader(raw, embedded)
 	if err != nil {
 		return Token{}, err
 	}
@@ -133,7 +138,7 @@ const refusedMembers = " jwk jku x5u x5c crit b64 zip enc cty epk apu apv iv tag
 // parseHeader reads a JOSE header strictly: one object, no duplicate, no case
 // variant of a name that counts. Members that it does not know are let pass if
 // they are short strings, because real issuers add some (x5t, nonce).
-func parseHeader(raw []byte) (Header, error) {
+func parseHeader(raw []byte, embedded *jsontext.Value) (Header, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(raw))
 	if open, err := d.ReadToken(); err != nil || open.Kind() != '{' {
 		return Header{}, ErrHeader
@@ -145,6 +150,13 @@ func parseHeader(raw []byte) (Header, error) {
 			return Header{}, ErrHeader
 		}
 		name := token.String()
+		if name == "jwk" && embedded != nil {
+			if *embedded, err = d.ReadValue(); err != nil || embedded.Kind() != '{' {
+				return Header{}, ErrHeader
+			}
+			*embedded = embedded.Clone()
+			continue
+		}
 		lower := strings.ToLower(name)
 		if strings.Contains(refusedMembers, " "+lower+" ") {
 			return Header{}, fmt.Errorf("%w: a member that is never accepted", ErrHeader)

@@ -3,6 +3,7 @@ package keys
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -18,8 +19,9 @@ import (
 
 // KEK encrypts keys at rest. Rows hold nothing that is of use without it.
 type KEK struct {
-	aead cipher.AEAD
-	id   [4]byte
+	aead   cipher.AEAD
+	id     [4]byte
+	derive func(label string) ([]byte, error) // a closure, because fmt would print the key in a field
 }
 
 const kekBytes = 32
@@ -80,8 +82,17 @@ func NewKEK(raw []byte) (KEK, error) {
 		return KEK{}, err
 	}
 	sum := sha256.Sum256(append([]byte("cambist kek id\x00"), raw...))
-	return KEK{aead: aead, id: [4]byte(sum[:4])}, nil
+	own := [kekBytes]byte(raw)
+	derive := func(label string) ([]byte, error) {
+		return hkdf.Key(sha256.New, own[:], nil, "cambist "+label, kekBytes)
+	}
+	return KEK{aead: aead, id: [4]byte(sum[:4]), derive: derive}, nil
 }
+
+// Derive returns a key of 32 bytes for another purpose, which the label names:
+// the same at every replica, and nothing by which the KEK could be told (RFC
+// 5869).
+func (k KEK) Derive(label string) ([]byte, error) { return k.derive(label) }
 
 // newAEAD returns AES-256-GCM that chooses its nonces itself: the only GCM that
 // is permitted in FIPS mode, and one that cannot be misused.

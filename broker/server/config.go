@@ -28,6 +28,7 @@ type Config struct {
 	Public       PublicConfig   `embed:"" prefix:"public-"`
 	Ops          OpsConfig      `embed:"" prefix:"ops-"`
 	Limits       LimitsConfig   `embed:"" prefix:"limits-"`
+	DPoP         DPoPConfig     `embed:"" prefix:"dpop-"`
 	Outbound     OutboundConfig `embed:"" prefix:"outbound-"`
 	Log          LogConfig      `embed:"" prefix:"log-"`
 	Drain        time.Duration  `help:"How long the server stays reachable after it turned unready, before it stops." default:"5s"`
@@ -87,6 +88,12 @@ type LimitsConfig struct {
 	Self       bool          `help:"Serve GET /oauth2/self." default:"true" negatable:""`
 }
 
+// DPoPConfig says what is asked of DPoP proofs (RFC 9449).
+type DPoPConfig struct {
+	Nonce  bool `help:"Demand a nonce of this server in DPoP proofs: none can be made in advance, at the cost of a round trip now and then. Replicas with one key-encryption key accept each other's." default:"false"`
+	Proofs int  `help:"DPoP proofs that are remembered at once, each for a minute, so that none is used twice; when there are more, requests with a proof get 503. 0 means 262144." default:"262144"`
+}
+
 // OutboundConfig says what the server may connect to for keys of issuers.
 type OutboundConfig struct {
 	CAFile       string   `name:"ca-file" help:"File with CA certificates for issuers, besides those of the system." placeholder:"PATH"`
@@ -142,6 +149,9 @@ func (c *Config) Faults() error {
 	}
 	if c.Limits.Concurrent < 1 || c.Limits.Rate < 0 || c.Limits.Rate > 0 && c.Limits.Burst < 1 {
 		fault("limits: concurrent and burst must be at least 1, rate not negative")
+	}
+	if c.DPoP.Proofs < 0 {
+		fault("dpop.proofs: must not be negative")
 	}
 	if c.Drain < 0 {
 		fault("drain: must not be negative")

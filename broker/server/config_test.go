@@ -68,6 +68,7 @@ func TestFaults(t *testing.T) {
 		"busy files":         {func(c *server.Config) { c.Identity.Interval = time.Millisecond }, "identity.interval"},
 		"mtls address":       {func(c *server.Config) { c.Mtls.Address = "8443" }, "mtls.address"},
 		"mtls certificate":   {func(c *server.Config) { c.Mtls.Cert = c.Identity.Cert }, "cert and key belong together"},
+		"dpop proofs":        {func(c *server.Config) { c.DPoP.Proofs = -1 }, "dpop.proofs"},
 		"mtls url":           {func(c *server.Config) { c.Mtls.URL = "https://x/y" }, "mtls.url"},
 		"mtls url plain":     {func(c *server.Config) { c.Mtls.URL = "http://x" }, "mtls.url"},
 		"public certificate": {func(c *server.Config) { c.Public.Address = ":8445" }, "public.cert"},

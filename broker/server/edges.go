@@ -63,7 +63,7 @@ func (s *server) listenMtls(ctx context.Context) error {
 	edge := s.edge("mtls")
 	handler := tokenapi.New(tokenapi.Config{
 		Edge: edge, Authenticator: authenticator, Exchanger: s.exchanger(), Quota: web.NewQuota(s.config.Limits.Rate, s.config.Limits.Burst),
-		Documents: s.documents(), Self: s.config.Limits.Self,
+		Documents: s.documents(), Self: s.config.Limits.Self, Proofs: s.proofs, URL: s.workloadsURL(),
 	})
 	l, err := listen(ctx, endpoint{"mtls", s.config.Mtls.Address, handler, authenticator.TLSConfig(), s.now})
 	if err != nil {
@@ -92,13 +92,18 @@ func (s *server) listenPublic(ctx context.Context) error {
 	return err
 }
 
+// workloadsURL is the base of the URLs by which workloads reach the mTLS
+// listener.
+func (s *server) workloadsURL() string {
+	if s.config.Mtls.URL != "" {
+		return s.config.Mtls.URL
+	}
+	return s.config.Issuer
+}
+
 // documents renders the metadata anew only when the algorithms of the published
 // keys change.
 func (s *server) documents() tokenapi.Documents {
-	workloads := s.config.Mtls.URL
-	if workloads == "" {
-		workloads = s.config.Issuer
-	}
 	type rendered struct {
 		algorithms []string
 		body       []byte
@@ -111,7 +116,7 @@ func (s *server) documents() tokenapi.Documents {
 			if have := last.Load(); have != nil && slices.Equal(have.algorithms, algorithms) {
 				return have.body
 			}
-			body, err := tokenapi.Metadata(s.config.Issuer, workloads, algorithms)
+			body, err := tokenapi.Metadata(s.config.Issuer, s.workloadsURL(), algorithms)
 			if err != nil {
 				panic("internal error: " + err.Error()) // strings always encode
 			}

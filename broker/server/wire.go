@@ -14,6 +14,7 @@ import (
 
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/audit"
+	"github.com/cambist/cambist/broker/dpop"
 	"github.com/cambist/cambist/broker/fleet"
 	"github.com/cambist/cambist/broker/keys"
 	"github.com/cambist/cambist/broker/policy"
@@ -41,6 +42,7 @@ type server struct {
 	follower  *fleet.Follower
 	recorder  *audit.Recorder
 	issuers   *oidc.Keys
+	proofs    *dpop.Verifier
 	metrics   *telemetry.Metrics
 	access    *web.AccessLog
 	listeners []*listener
@@ -132,6 +134,27 @@ func (s *server) newKeys(context.Context) error {
 		Store: s.store, KEK: kek, Now: s.now, PublishLead: s.config.Keys.PublishLead, RotateEvery: s.config.Keys.RotateEvery,
 		TTLCap: s.config.Limits.TTLCap, MaxAge: tokenapi.JWKSMaxAge,
 	})
+	return s.newProofs(kek)
+}
+
+// newProofs makes what reads DPoP proofs. Nonces are made under a key that every
+// replica has.
+func (s *server) newProofs(kek keys.KEK) error {
+	limit := s.config.DPoP.Proofs
+	if limit == 0 {
+		limit = dpop.DefaultReplays
+	}
+	var nonces *dpop.Nonces
+	if s.config.DPoP.Nonce {
+		key, err := kek.Derive("dpop nonce")
+		if err != nil {
+			return err
+		}
+		if nonces, err = dpop.NewNonces(key); err != nil {
+			return err
+		}
+	}
+	s.proofs = dpop.New(dpop.NewReplays(limit), nonces)
 	return nil
 }
 

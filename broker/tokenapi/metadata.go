@@ -19,6 +19,7 @@ func Metadata(issuer, workloads string, algorithms []string) ([]byte, error) {
 		TokenEndpointAuthMethodsSupported:     []string{"tls_client_auth", "spiffe_x509"},
 		SubjectTypesSupported:                 []string{"public"},
 		IDTokenSigningAlgValuesSupported:      algorithms,
+		DPoPSigningAlgValuesSupported:         proofAlgorithms(),
 		TLSClientCertificateBoundAccessTokens: true,
 		MTLSEndpointAliases:                   map[string]string{"token_endpoint": workloads + PathToken},
 	}

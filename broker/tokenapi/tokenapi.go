@@ -15,6 +15,7 @@ import (
 
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/authn"
+	"github.com/cambist/cambist/broker/dpop"
 	"github.com/cambist/cambist/broker/oauth"
 	"github.com/cambist/cambist/broker/web"
 )
@@ -47,7 +48,7 @@ type Documents struct {
 }
 
 // Config says what the API of a workload listener stands on. Every field but
-// Self is required.
+// Self and Proofs is required.
 type Config struct {
 	Edge          *web.Edge
 	Authenticator authn.Authenticator
@@ -55,6 +56,11 @@ type Config struct {
 	Quota         *web.Quota
 	Documents     Documents
 	Self          bool // serve GET /oauth2/self
+	// Proofs reads DPoP proofs, which must be for the token endpoint under URL,
+	// the base by which workloads reach this listener. Listeners of one server
+	// share it. Without it a request with a proof is refused.
+	Proofs *dpop.Verifier
+	URL    string
 }
 
 type api struct{ Config }
@@ -116,7 +122,7 @@ func (a *api) caller(w *web.Response, r *http.Request, form oauth.Form) (broker.
 	return workload, nil
 }
 
-// token is POST /oauth2/token: form, caller, request, exchange, answer.
+// token is POST /oauth2/token: form, caller, request, proof, exchange, answer.
 func (a *api) token(w *web.Response, r *http.Request) error {
 	form, malformed := web.ReadForm(w, r)
 	workload, err := a.caller(w, r, form)
@@ -126,6 +132,9 @@ func (a *api) token(w *web.Response, r *http.Request) error {
 	request := received(w, r)
 	if err = malformed; err == nil {
 		err = parse(&request, form)
+	}
+	if err == nil {
+		request.ProofKey, err = a.proofKey(w, r)
 	}
 	if err != nil {
 		return a.Exchanger.Refuse(workload, request, err)

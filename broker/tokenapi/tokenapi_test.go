@@ -353,6 +353,7 @@ func TestMetadata(t *testing.T) {
 		"token_endpoint_auth_methods_supported":      []any{"tls_client_auth", "spiffe_x509"},
 		"subject_types_supported":                    []any{"public"},
 		"id_token_signing_alg_values_supported":      []any{"ES256"},
+		"dpop_signing_alg_values_supported":          []any{"ES256", "EdDSA", "Ed25519", "PS256", "RS256"}, // standards DP-12
 		"tls_client_certificate_bound_access_tokens": true,
 		"mtls_endpoint_aliases":                      map[string]any{"token_endpoint": "https://cambist.example:8443/oauth2/token"},
 	}

@@ -47,6 +47,10 @@ func render(c broker.Code) rendered {
 		return rendered{http.StatusTooManyRequests, oauth.ErrorTemporarilyUnavailable}
 	case broker.CodeUnavailable:
 		return rendered{http.StatusServiceUnavailable, oauth.ErrorTemporarilyUnavailable}
+	case broker.CodeInvalidProof:
+		return rendered{http.StatusBadRequest, oauth.ErrorInvalidDPoPProof}
+	case broker.CodeNonceRequired:
+		return rendered{http.StatusBadRequest, oauth.ErrorUseDPoPNonce}
 	}
 	return rendered{http.StatusInternalServerError, oauth.ErrorServerError}
 }

@@ -100,6 +100,8 @@ func TestTable(t *testing.T) {
 		broker.CodeForbidden:            {403, "unauthorized_client"},
 		broker.CodeRateLimited:          {429, "temporarily_unavailable"},
 		broker.CodeUnavailable:          {503, "temporarily_unavailable"},
+		broker.CodeInvalidProof:         {400, "invalid_dpop_proof"},
+		broker.CodeNonceRequired:        {400, "use_dpop_nonce"},
 	}
 	for _, code := range broker.Codes() {
 		e := newEdge(1, true)

@@ -4,29 +4,57 @@ import (
 	"strings"
 )
 
-// ParseBearer returns the token of a request. It takes every value that the
-// Authorization header has: none, or another scheme, is no credential
-// (ReasonCredentialsMissing); two are one too many; and what begins with the word
-// Bearer, in any case, goes on with one space and a token (RFC 6750 section 2.1)
-// or is malformed. The token is not verified. Errors are *Error.
+// Scheme is the authentication scheme that a token is shown with.
+type Scheme string
+
+// The schemes.
+const (
+	SchemeBearer Scheme = "Bearer" // RFC 6750 section 2.1
+	SchemeDPoP   Scheme = "DPoP"   // RFC 9449 section 7.1
+)
+
+// ParseBearer is ParseAuthorization for a service that knows the scheme Bearer
+// alone.
 func ParseBearer(authorization []string) (raw string, err error) {
-	switch len(authorization) {
-	case 0:
-		return "", refuse(ReasonCredentialsMissing, nil)
-	case 1:
-	default:
-		return "", refuse(ReasonCredentialsSeveral, nil)
-	}
-	scheme, raw, _ := strings.Cut(authorization[0], " ")
+	scheme, raw, err := ParseAuthorization(authorization)
 	switch {
-	case !plainScheme(scheme):
-		return "", refuse(ReasonCredentialsMalformed, nil)
-	case !strings.EqualFold(scheme, "bearer"):
+	case scheme == SchemeDPoP:
 		return "", refuse(ReasonCredentialsMissing, nil)
-	case !b64token(raw):
-		return "", refuse(ReasonCredentialsMalformed, nil)
+	case err != nil:
+		return "", err
 	}
 	return raw, nil
+}
+
+// ParseAuthorization returns the token of a request and its scheme. It takes
+// every value that the Authorization header has: none, or another scheme, is no
+// credential (ReasonCredentialsMissing); two are one too many; and what begins
+// with the word Bearer or DPoP, in any case, goes on with one space and a token
+// (RFC 6750 section 2.1) or is malformed, which is said with the scheme. The token
+// is not verified. Errors are *Error.
+func ParseAuthorization(authorization []string) (s Scheme, raw string, err error) {
+	switch len(authorization) {
+	case 0:
+		return "", "", refuse(ReasonCredentialsMissing, nil)
+	case 1:
+	default:
+		return "", "", refuse(ReasonCredentialsSeveral, nil)
+	}
+	word, raw, _ := strings.Cut(authorization[0], " ")
+	switch {
+	case !plainScheme(word):
+		return "", "", refuse(ReasonCredentialsMalformed, nil)
+	case strings.EqualFold(word, string(SchemeBearer)):
+		s = SchemeBearer
+	case strings.EqualFold(word, string(SchemeDPoP)):
+		s = SchemeDPoP
+	default:
+		return "", "", refuse(ReasonCredentialsMissing, nil)
+	}
+	if !b64token(raw) {
+		return s, "", refuse(ReasonCredentialsMalformed, nil)
+	}
+	return s, raw, nil
 }
 
 // plainScheme reports whether text can be the name of a scheme; strings.EqualFold

@@ -32,6 +32,9 @@ type Config struct {
 	// AllowBearer accepts a token without cnf from whoever has it. A token with
 	// cnf is held to it all the same.
 	AllowBearer bool
+	// DPoP accepts tokens that are bound to a key (RFC 9449), with a proof of
+	// that key. Nil refuses them.
+	DPoP *DPoPConfig
 	// Leeway is how far the clock of the broker may differ from ours; it is used
 	// for exp, iat and nbf alike. 0 means 10 seconds, 30 are the most.
 	Leeway time.Duration
@@ -96,7 +99,7 @@ func (c *Config) Validate() error {
 	if c.Now == nil {
 		add("Now is not set")
 	}
-	return errors.Join(append(faults, c.validateKeys()...)...)
+	return errors.Join(slices.Concat(faults, c.validateKeys(), c.validateDPoP())...)
 }
 
 func (c *Config) validateKeys() []error {

@@ -56,10 +56,24 @@ func TestConfig(t *testing.T) {
 		"URL of a file":          {func(c *verify.Config) { c.Keys.URL = "file:///jwks" }, "Keys.URL"},
 		"URL that is none":       {func(c *verify.Config) { c.Keys.URL = "https://%zz" }, "Keys.URL"},
 		"URL and file":           {func(c *verify.Config) { c.Keys.URL, c.Keys.File = "https://keys.example/jwks", "/f" }, "both a URL and a File"},
-		"bundles and server":     {func(c *verify.Config) { c.Keys.Bundles, c.Keys.Server = bundle, web }, ""},
-		"bundles alone":          {func(c *verify.Config) { c.Keys.Bundles = bundle }, "Bundles and Server"},
-		"server alone":           {func(c *verify.Config) { c.Keys.Server = web }, "Bundles and Server"},
-		"bundles and roots":      {func(c *verify.Config) { c.Keys.Bundles, c.Keys.Server, c.Keys.Roots = bundle, web, x509.NewCertPool() }, "Bundles and Roots"},
+		"base URLs": {func(c *verify.Config) {
+			c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a.example", "https://a:8443/orders/v1"}}
+		}, ""},
+		"no base URL":           {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{} }, "DPoP.BaseURLs"},
+		"base URL with a slash": {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a.example/"}} }, "DPoP base URL"},
+		"base URL with a query": {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a.example?x"}} }, "DPoP base URL"},
+		"base URL, not ASCII":   {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://é.example"}} }, "DPoP base URL"},
+		"base URL with a user":  {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://u@a.example"}} }, "DPoP base URL"},
+		"base URL, no scheme":   {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"a.example"}} }, "DPoP base URL"},
+		"base URL by http":      {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"http://a.example"}} }, "DPoP base URL"},
+		"base URL, http, Dev": {func(c *verify.Config) {
+			c.Dev, c.DPoP = true, &verify.DPoPConfig{BaseURLs: []string{"http://a.example"}}
+		}, ""},
+		"proofs negative":    {func(c *verify.Config) { c.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://a"}, Proofs: -1} }, "DPoP.Proofs"},
+		"bundles and server": {func(c *verify.Config) { c.Keys.Bundles, c.Keys.Server = bundle, web }, ""},
+		"bundles alone":      {func(c *verify.Config) { c.Keys.Bundles = bundle }, "Bundles and Server"},
+		"server alone":       {func(c *verify.Config) { c.Keys.Server = web }, "Bundles and Server"},
+		"bundles and roots":  {func(c *verify.Config) { c.Keys.Bundles, c.Keys.Server, c.Keys.Roots = bundle, web, x509.NewCertPool() }, "Bundles and Roots"},
 	}
 	for name, tt := range tests {
 		c := verify.Config{Issuer: issuer, Audiences: []string{orders}, Now: fixed}

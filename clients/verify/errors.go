@@ -3,6 +3,7 @@ package verify
 import (
 	"strings"
 
+	"github.com/cambist/cambist/broker/dpop"
 	"github.com/cambist/cambist/broker/oauth"
 )
 
@@ -16,10 +17,13 @@ const (
 	CodeInvalidRequest    Code = "invalid_request"
 	CodeInvalidToken      Code = "invalid_token"
 	CodeInsufficientScope Code = "insufficient_scope"
+	CodeInvalidProof      Code = "invalid_dpop_proof"      // RFC 9449 section 7.1
+	CodeUseNonce          Code = "use_dpop_nonce"          // RFC 9449 section 9: the answer has the nonce
 	CodeUnavailable       Code = "temporarily_unavailable" // outside RFC 6750: nothing can be said of the token
 )
 
-// Reason is why a request was refused: a closed list, for logs and metrics.
+// Reason is why a request was refused: a closed list, for logs and metrics. It is
+// one of these, or one of dpop.Reasons where a proof was refused.
 type Reason string
 
 // The reasons.
@@ -48,6 +52,7 @@ const (
 	ReasonPeerMismatch         Reason = "peer_mismatch"
 	ReasonBindingUnknown       Reason = "binding_unknown"
 	ReasonBindingUnproven      Reason = "binding_unproven"
+	ReasonSchemeMismatch       Reason = "scheme_mismatch"
 
 	ReasonScopeMissing    Reason = "scope_missing"
 	ReasonRouteUnknown    Reason = "route_unknown"
@@ -62,7 +67,7 @@ var refusals = map[Reason]struct {
 }{
 	ReasonCredentialsMissing:   {CodeNone, "an access token is required"},
 	ReasonCredentialsSeveral:   {CodeInvalidRequest, "more than one access token was sent"},
-	ReasonCredentialsMalformed: {CodeInvalidRequest, "the Authorization header is not the word Bearer, one space and a token"},
+	ReasonCredentialsMalformed: {CodeInvalidRequest, "the Authorization header is not a scheme, one space and a token"},
 	ReasonRequestMalformed:     {CodeInvalidRequest, "the request is not one that can be authorized"},
 	ReasonConnectionPlain:      {CodeInvalidToken, "tokens are not accepted on a connection without TLS"},
 
@@ -84,6 +89,7 @@ var refusals = map[Reason]struct {
 	ReasonPeerMismatch:         {CodeInvalidToken, "the token was issued to another workload than the one of this connection"},
 	ReasonBindingUnknown:       {CodeInvalidToken, "the token is bound in a way that cannot be proven here"},
 	ReasonBindingUnproven:      {CodeInvalidToken, "the token is bound to a certificate that is not the one of this connection"},
+	ReasonSchemeMismatch:       {CodeInvalidToken, "the token is not one for the scheme that it was shown with: DPoP for one that is bound to a key, Bearer for any other"},
 
 	ReasonScopeMissing:    {CodeInsufficientScope, "the token lacks the scope"},
 	ReasonRouteUnknown:    {CodeInsufficientScope, "no scope opens this method and path"},
@@ -116,6 +122,14 @@ func (e *Error) Code() Code {
 	if r, ok := refusals[e.Reason]; ok {
 		return r.code
 	}
+	switch reason := dpop.Reason(e.Reason); {
+	case reason == dpop.ReasonNonce:
+		return CodeUseNonce
+	case reason == dpop.ReasonOverloaded:
+		return CodeUnavailable
+	case reason.Text() != "":
+		return CodeInvalidProof
+	}
 	return CodeInvalidToken
 }
 
@@ -124,14 +138,19 @@ func (e *Error) Description() string {
 	if r, ok := refusals[e.Reason]; ok {
 		return r.text
 	}
+	if text := dpop.Reason(e.Reason).Text(); text != "" {
+		return text
+	}
 	return "the token is not accepted"
 }
 
 // Challenge returns the WWW-Authenticate header for the error (RFC 6750 section
 // 3). Realm names the service and must need no escaping.
-func (e *Error) Challenge(realm string) string {
+func (e *Error) Challenge(realm string) string { return e.challenge(SchemeBearer, realm) }
+
+func (e *Error) challenge(s Scheme, realm string) string {
 	var b strings.Builder
-	b.WriteString(`Bearer realm="` + realm + `"`)
+	b.WriteString(string(s) + ` realm="` + realm + `"`)
 	if code := e.Code(); code != CodeNone {
 		b.WriteString(`, error="` + string(code) + `", error_description="` + e.Description() + `"`)
 	}
@@ -139,4 +158,24 @@ func (e *Error) Challenge(realm string) string {
 		b.WriteString(`, scope="` + e.Scopes.String() + `"`)
 	}
 	return b.String()
+}
+
+// Challenges returns the WWW-Authenticate headers for the refusal of a request
+// that used a scheme, "" for none: one for each scheme that is accepted here, with
+// the error in the one that was used (RFC 9449 section 7.2).
+func (v *Verifier) Challenges(e *Error, used Scheme, realm string) []string {
+	if v.proofs == nil {
+		return []string{e.Challenge(realm)}
+	}
+	bearer, bound := e, e
+	if used == SchemeDPoP {
+		bearer = &Error{Reason: ReasonCredentialsMissing}
+	} else {
+		bound = &Error{Reason: ReasonCredentialsMissing}
+	}
+	var names []string
+	for _, a := range dpop.Algorithms() {
+		names = append(names, string(a))
+	}
+	return []string{bearer.challenge(SchemeBearer, realm), bound.challenge(SchemeDPoP, realm) + `, algs="` + strings.Join(names, " ") + `"`}
 }

@@ -233,7 +233,7 @@ func TestOnlyVerifyMakesTokens(t *testing.T) {
 			}
 		}
 	}
-	if len(found) != 3 || !found["Verify"] || !found["FromContext"] || !found["type"] {
+	if len(found) != 4 || !found["Verify"] || !found["VerifyDPoP"] || !found["FromContext"] || !found["type"] {
 		t.Errorf("%v", found)
 	}
 }

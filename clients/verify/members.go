@@ -68,13 +68,14 @@ func (c *chain) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 }
 
 // confirmation is a cnf claim as it is read from JSON (RFC 7800). A member that
-// nobody can prove here, a DPoP key among them, makes a binding that refuses;
-// it never unbinds. So does a cnf without members.
+// nobody can prove here makes a binding that refuses; it never unbinds. So does a
+// cnf without members.
 type confirmation struct {
-	present     bool
-	certificate thumbprint // x5t#S256, RFC 8705 section 3.1
-	proving     bool       // certificate is there
-	unknown     bool
+	present        bool
+	certificate    thumbprint // x5t#S256, RFC 8705 section 3.1
+	hasCertificate bool
+	key            string // jkt, RFC 9449 section 6.1; "" if there is none
+	unknown        bool
 }
 
 // UnmarshalJSONFrom reads the claim.
@@ -91,21 +92,32 @@ func (c *confirmation) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if token.Kind() == '}' {
 			return nil
 		}
-		if token.String() != "x5t#S256" {
+		switch token.String() {
+		case "x5t#S256":
+			_, c.certificate, err = readThumbprint(d)
+			c.hasCertificate = true
+		case "jkt":
+			c.key, _, err = readThumbprint(d)
+		default:
 			c.unknown = true
-			if err := d.SkipValue(); err != nil {
-				return err
-			}
-			continue
+			err = d.SkipValue()
 		}
-		text, err := readText(d)
 		if err != nil {
 			return err
 		}
-		if c.certificate, c.proving = parseThumbprint(text); !c.proving {
-			return errThumbprint
-		}
 	}
+}
+
+func readThumbprint(d *jsontext.Decoder) (string, thumbprint, error) {
+	text, err := readText(d)
+	if err != nil {
+		return "", thumbprint{}, err
+	}
+	t, ok := parseThumbprint(text)
+	if !ok {
+		return "", thumbprint{}, errThumbprint
+	}
+	return text, t, nil
 }
 
 var errThumbprint = errors.New("a thumbprint is not a SHA-256 in base64url")

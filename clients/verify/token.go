@@ -69,7 +69,7 @@ func (t *Token) Workload() spiffeid.ID { return t.client }
 
 // Presenter returns the workload that the connection of this request proved, zero
 // if it proved none. It is that of Workload, or one that the token's presenters
-// name, unless the service allows bearer tokens.
+// name, unless the token has a cnf or the service allows bearer tokens.
 func (t *Token) Presenter() spiffeid.ID { return t.presenter }
 
 // Scopes returns the scopes.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cambist/cambist/broker/dpop"
 	"github.com/cambist/cambist/broker/jws"
 	"github.com/cambist/cambist/broker/oauth"
 )
@@ -15,6 +16,7 @@ import (
 type Verifier struct {
 	config Config
 	keys   *keys
+	proofs *dpop.Verifier // nil: DPoP is not spoken here
 }
 
 // New returns a Verifier, or every fault of the configuration. It has no keys
@@ -25,6 +27,11 @@ func New(c Config) (*Verifier, error) {
 	}
 	c.Audiences = slices.Clone(c.Audiences)
 	c.Algorithms = slices.Clone(c.Algorithms)
+	if c.DPoP != nil {
+		own := *c.DPoP
+		own.BaseURLs = slices.Clone(own.BaseURLs)
+		c.DPoP = &own
+	}
 	if len(c.Algorithms) == 0 {
 		c.Algorithms = []jws.Algorithm{jws.ES256}
 	}
@@ -34,7 +41,7 @@ func New(c Config) (*Verifier, error) {
 	if c.MaxStale == 0 {
 		c.MaxStale = defaultMaxStale
 	}
-	return &Verifier{config: c, keys: newKeys(&c)}, nil
+	return &Verifier{config: c, keys: newKeys(&c), proofs: c.DPoP.verifier()}, nil
 }
 
 // Run keeps the keys of the issuer until the context ends: at once, then as often
@@ -70,14 +77,20 @@ func (v *Verifier) AllowsBearer() bool { return v.config.AllowBearer }
 // for nobody, but for a key that is not known yet, and then half a second at the
 // longest.
 func (v *Verifier) Verify(ctx context.Context, raw string, p Peer) (*Token, error) {
-	t, err := v.verify(ctx, raw, p)
+	t, err := v.verify(ctx, raw, shown{peer: p})
 	if err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-func (v *Verifier) verify(ctx context.Context, raw string, p Peer) (*Token, *Error) {
+// shown is what a request shows besides its token.
+type shown struct {
+	peer  Peer
+	proof *Proof // nil for the scheme Bearer
+}
+
+func (v *Verifier) verify(ctx context.Context, raw string, s shown) (*Token, *Error) {
 	now := v.config.Now()
 	parsed, err := jws.Parse(raw)
 	if err != nil {
@@ -118,10 +131,15 @@ func (v *Verifier) verify(ctx context.Context, raw string, p Peer) (*Token, *Err
 	if refused != nil {
 		return nil, refused
 	}
-	if refused := c.checkBinding(p, v.config.AllowBearer); refused != nil {
+	if refused := v.checkBinding(&c, s); refused != nil {
 		return nil, refused
 	}
-	t.raw, t.keyID, t.audience, t.presenter = oauth.NewSecret(raw), key.ID(), audience, p.id
+	if s.proof != nil { // last, so that only who has a good token costs a signature and a place in memory
+		if refused := v.checkProof(now, raw, c.Bound.key, s.proof); refused != nil {
+			return nil, refused
+		}
+	}
+	t.raw, t.keyID, t.audience, t.presenter = oauth.NewSecret(raw), key.ID(), audience, s.peer.id
 	return t, nil
 }
 
@@ -167,25 +185,27 @@ func (v *Verifier) audience(named jws.Audience) (string, bool) {
 	return "", false
 }
 
-// checkBinding holds the token against what the connection proved. With a cnf
-// every member of it must be proven, whatever the service allows (standards MT-6,
-// AT-19, threats F1). Without one the workload of the connection must be the one
-// that the token was issued to, or a presenter of it; only allowBearer lifts
-// that (threats F2).
-func (c *claims) checkBinding(p Peer, allowBearer bool) *Error {
-	if c.Bound.present {
-		switch {
-		case c.Bound.unknown || !c.Bound.proving:
-			return refuse(ReasonBindingUnknown, nil)
-		case !p.hasLeaf || p.leaf != c.Bound.certificate:
-			return refuse(ReasonBindingUnproven, nil)
-		}
+// checkBinding holds the token against what the request showed besides it. With a
+// cnf every member of it must be proven, whatever the service allows (standards
+// MT-6, AT-19, threats F1). A token that is bound to a key comes with the scheme
+// DPoP and no other does (RFC 9449 section 7.2); the proof itself is for
+// checkProof. Without a cnf the workload of the connection must be the one that
+// the token was issued to, or a presenter of it; only AllowBearer lifts that
+// (threats F2).
+func (v *Verifier) checkBinding(c *claims, s shown) *Error {
+	b := &c.Bound
+	switch {
+	case b.present && (b.unknown || !b.hasCertificate && b.key == "" || b.key != "" && v.proofs == nil):
+		return refuse(ReasonBindingUnknown, nil)
+	case (b.key != "") != (s.proof != nil):
+		return refuse(ReasonSchemeMismatch, nil)
+	case b.hasCertificate && (!s.peer.hasLeaf || s.peer.leaf != b.certificate):
+		return refuse(ReasonBindingUnproven, nil)
+	case b.present || v.config.AllowBearer:
 		return nil
 	}
-	switch id := p.id.String(); {
-	case allowBearer:
-		return nil
-	case p.id.IsZero():
+	switch id := s.peer.id.String(); {
+	case s.peer.id.IsZero():
 		return refuse(ReasonPeerUnproven, nil)
 	case id != c.ClientID && !slices.Contains(c.Presenters, id):
 		return refuse(ReasonPeerMismatch, nil)

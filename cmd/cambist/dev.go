@@ -34,6 +34,7 @@ type devServeCmd struct {
 	Users   string        `name:"users-address" help:"Address of the OpenID issuer with the users alice and bob." default:"127.0.0.1:8480"`
 	Ops     string        `name:"ops-address" help:"Address of the operations listener." default:"127.0.0.1:9090"`
 	SVIDTTL time.Duration `name:"svid-ttl" help:"Life of X.509-SVIDs; they are renewed at half of it." default:"1h"`
+	Nonce   bool          `name:"dpop-nonce" help:"Demand a nonce of the server in DPoP proofs, to see whether a client can."`
 	JSON    bool          `name:"json" help:"Print one line of JSON when ready, with where everything is, and nothing else."`
 	Sample  bool          `name:"print-sample" help:"Print the sample policy and end."`
 	Verbose bool          `short:"v" help:"Print the log of the server too."`
@@ -50,7 +51,7 @@ func (c *devServeCmd) Run(a *app) error {
 		level = slog.LevelInfo
 	}
 	return dev.Run(a.ctx, dev.Config{
-		Policy: c.File, Data: c.Data, Mtls: c.Mtls, IDP: c.Users, Ops: c.Ops, SVIDTTL: c.SVIDTTL, JSON: c.JSON, Version: versionText(),
+		Policy: c.File, Data: c.Data, Mtls: c.Mtls, IDP: c.Users, Ops: c.Ops, SVIDTTL: c.SVIDTTL, Nonce: c.Nonce, JSON: c.JSON, Version: versionText(),
 		Now: time.Now, Out: a.stdout, Log: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})),
 	})
 }

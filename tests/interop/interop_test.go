@@ -23,7 +23,7 @@ func TestNode(t *testing.T) {
 	for algorithm, audience := range audiences {
 		tokens = append(tokens, map[string]string{"value": token(t, audience), "audience": audience, "alg": algorithm})
 	}
-	for _, script := range []string{"oauth4webapi.mjs", "openid-client.mjs", "jose.mjs"} {
+	for _, script := range []string{"oauth4webapi.mjs", "openid-client.mjs", "jose.mjs", "dpop.mjs"} {
 		t.Run(script, func(t *testing.T) {
 			if out, err := node(t.Context(), script, map[string]any{"tokens": tokens}); err != nil || out != "ok" {
 				t.Errorf("%s, %v", out, err)

@@ -36,12 +36,14 @@ type world struct {
 const (
 	ordersURI = "https://orders.dev.cambist.invalid"
 	ledgerURI = "https://ledger.dev.cambist.invalid"
+	keyedURI  = "https://keyed.dev.cambist.invalid"
 	web       = "spiffe://dev.cambist.invalid/ns/shop/sa/web"
 	exchange  = "urn:ietf:params:oauth:grant-type:token-exchange"
 	idToken   = "urn:ietf:params:oauth:token-type:id_token"
 )
 
-// document has one resource for each algorithm that we sign with.
+// document has one resource for each algorithm that we sign with, and one whose
+// tokens are bound to a key.
 const document = `
 cambist: v1
 set: interop
@@ -54,9 +56,12 @@ resources:
 - {name: rs256, uri: https://rs256.dev.cambist.invalid, served_by: [x/a], scopes: {call: ["* /**"]}, default_scopes: [call], alg: RS256}
 - {name: ps256, uri: https://ps256.dev.cambist.invalid, served_by: [x/b], scopes: {call: ["* /**"]}, default_scopes: [call], alg: PS256}
 - {name: eddsa, uri: https://eddsa.dev.cambist.invalid, served_by: [x/c], scopes: {call: ["* /**"]}, default_scopes: [call], alg: EdDSA}
+- {name: keyed, uri: https://keyed.dev.cambist.invalid, served_by: [x/d], scopes: {call: ["* /**"]}, default_scopes: [call], binding: dpop}
 allow:
 - {name: user, from: shop/web, for: corp, to: orders, scopes: [orders.write]}
 - {name: own, from: shop/web, to: ledger, scopes: [ledger.read]}
+- {name: user-keyed, from: shop/web, for: corp, to: keyed, scopes: [call]}
+- {name: own-keyed, from: shop/web, to: keyed, scopes: [call]}
 - {name: algorithms, from: shop/web, to: [rs256, ps256, eddsa], scopes: [call]}
 `
 
@@ -163,7 +168,7 @@ func startServer(ctx context.Context) (func(), error) {
 	if err := os.WriteFile(policy, fmt.Appendf(nil, document, the.provider), 0o600); err != nil {
 		return nil, err
 	}
-	line, stop, err := start(exec.CommandContext(ctx, the.binary, "dev", "--json", "-f", policy, "--data", filepath.Join(the.dir, "data"),
+	line, stop, err := start(exec.CommandContext(ctx, the.binary, "dev", "--json", "--dpop-nonce", "-f", policy, "--data", filepath.Join(the.dir, "data"),
 		"--mtls-address", "127.0.0.1:0", "--users-address", "127.0.0.1:0", "--ops-address", "127.0.0.1:0"))
 	if err != nil {
 		return nil, err
@@ -185,7 +190,7 @@ func freePort(ctx context.Context) (string, error) {
 // what else is given.
 func node(ctx context.Context, script string, more map[string]any, args ...string) (string, error) {
 	told := map[string]any{
-		"issuer": the.Issuer, "bundle": the.Bundle, "svid": filepath.Join(the.dir, "web"), "workload": web, "userToken": the.userToken, "audience": ordersURI, "ownAudience": ledgerURI,
+		"issuer": the.Issuer, "bundle": the.Bundle, "svid": filepath.Join(the.dir, "web"), "workload": web, "userToken": the.userToken, "audience": ordersURI, "ownAudience": ledgerURI, "keyedAudience": keyedURI,
 	}
 	for name, value := range more {
 		told[name] = value

@@ -39,7 +39,8 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if code == http.StatusServiceUnavailable {
 		h.Set("Retry-After", retryAfter)
 	} else {
-		h.Set("WWW-Authenticate", refused.Challenge(g.realm))
+		used, _, _ := verify.ParseAuthorization(r.Header["Authorization"]) // what is wrong with it is said already
+		h["Www-Authenticate"] = g.config.Verifier.Challenges(refused, used, g.realm)
 	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "text/plain; charset=utf-8")

@@ -38,10 +38,12 @@ issuers:
 resources:
 - {name: orders, uri: https://orders.prod.example, served_by: [shop/orders], scopes: {orders.read: ["GET /orders/**"], orders.write: ["POST /orders"]}}
 - {name: sealed, uri: https://sealed.prod.example, served_by: [shop/orders], scopes: {open: ["* /**"]}, binding: certificate}
+- {name: keyed, uri: https://keyed.prod.example, served_by: [shop/orders], scopes: {open: ["* /**"]}, binding: dpop}
 - {name: ledger, uri: https://ledger.prod.example, served_by: [finance/ledger], scopes: {ledger.write: ["POST /entries"]}}
 allow:
 - {name: web-orders, from: shop/web, for: corp, to: orders, scopes: [orders.read], presented_by: [edge/gateway]}
 - {name: web-sealed, from: shop/web, to: sealed, scopes: [open]}
+- {name: web-keyed, from: shop/web, to: keyed, scopes: [open]}
 - {name: orders-ledger, from: shop/orders, for: corp, having: [orders.read], to: ledger, scopes: [ledger.write]}
 `
 

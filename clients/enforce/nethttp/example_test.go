@@ -95,3 +95,20 @@ func ExampleConfig_peer() {
 	}
 	_ = byMesh
 }
+
+// Tokens that are bound to a key, of a resource with binding: dpop, behind an
+// ingress that ends TLS and proves nobody. The path is what is left of it here.
+func ExampleConfig_dpop() {
+	byKey := func(config verify.Config) (*nethttp.Guard, error) {
+		config.DPoP = &verify.DPoPConfig{BaseURLs: []string{"https://api.prod.example/orders"}}
+		verifier, err := verify.New(config)
+		if err != nil {
+			return nil, err
+		}
+		return nethttp.New(nethttp.Config{
+			Verifier: verifier,
+			Peer:     func(*http.Request) (verify.Peer, error) { return verify.Peer{}, nil },
+		})
+	}
+	_ = byKey
+}

@@ -4,9 +4,10 @@
 // A request gets through with exactly one token that package verify accepts on
 // its connection, and with a scope that opens its route. The handler finds the
 // token in the context (verify.FromContext), calls on behalf of its subject from
-// there, and finds the same in headers, which no client can have written.
-// Whatever is not decided is refused: 503 while the keys of the issuer are not
-// known, never open.
+// there, and finds the same in headers, which no client can have written. A token
+// that is bound to a key comes with the scheme DPoP and a proof, where the verifier
+// is configured for that. Whatever is not decided is refused: 503 while the keys
+// of the issuer are not known, never open.
 package nethttp
 
 import (
@@ -49,7 +50,7 @@ type Guard struct {
 
 // New returns a Guard, or every fault of the configuration. A guard that could
 // accept nobody is a fault: one of Peers and Peer says who calls, unless the
-// verifier allows bearer tokens.
+// verifier allows bearer tokens or those that are bound to a key.
 func New(c Config) (*Guard, error) {
 	var faults []error
 	if c.Verifier == nil {
@@ -58,7 +59,7 @@ func New(c Config) (*Guard, error) {
 	switch {
 	case c.Peers != nil && c.Peer != nil:
 		faults = append(faults, errors.New("nethttp: both Peers and Peer are set"))
-	case c.Peers == nil && c.Peer == nil && (c.Verifier == nil || !c.Verifier.AllowsBearer()):
+	case c.Peers == nil && c.Peer == nil && (c.Verifier == nil || !c.Verifier.AllowsBearer() && !c.Verifier.AcceptsDPoP()):
 		faults = append(faults, errors.New("nethttp: neither Peers nor Peer is set, so no token could be shown by whom it was issued to"))
 	}
 	if len(faults) > 0 {
@@ -71,6 +72,7 @@ func New(c Config) (*Guard, error) {
 // Handler lets through to next what the routes allow.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.offerNonce(w, r)
 		admitted, err := g.admit(r)
 		if err == nil && g.config.Routes != nil {
 			t, _ := verify.FromContext(admitted.Context())
@@ -93,6 +95,7 @@ func (g *Guard) Require(scopes ...string) func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			admitted, err := r, error(nil)
 			if r.Context().Value(admittedKey{}) != g {
+				g.offerNonce(w, r)
 				admitted, err = g.admit(r)
 			}
 			if err == nil {
@@ -128,7 +131,7 @@ func (g *Guard) admit(r *http.Request) (*http.Request, error) {
 	if g.config.Peer == nil && r.TLS == nil { // somebody came past what ends TLS (threats F12)
 		return nil, &verify.Error{Reason: verify.ReasonConnectionPlain}
 	}
-	raw, err := verify.ParseBearer(r.Header["Authorization"])
+	scheme, raw, err := g.credentials(r)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +145,12 @@ func (g *Guard) admit(r *http.Request) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := g.config.Verifier.Verify(r.Context(), raw, peer)
+	var t *verify.Token
+	if scheme == verify.SchemeDPoP {
+		t, err = g.config.Verifier.VerifyDPoP(r.Context(), raw, peer, verify.Proof{Headers: r.Header[headerProof], Method: r.Method, Path: r.URL.EscapedPath()})
+	} else {
+		t, err = g.config.Verifier.Verify(r.Context(), raw, peer)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +165,31 @@ func (g *Guard) admit(r *http.Request) (*http.Request, error) {
 	}
 	admitted.Trailer = nil // they come after everything was checked
 	return admitted, nil
+}
+
+const headerProof, headerNonce = "Dpop", "Dpop-Nonce" // as net/http spells them
+
+// credentials returns the one token of a request and its scheme. Where DPoP is
+// not accepted that word is as strange as any other.
+func (g *Guard) credentials(r *http.Request) (verify.Scheme, string, error) {
+	if g.config.Verifier.AcceptsDPoP() {
+		return verify.ParseAuthorization(r.Header["Authorization"])
+	}
+	raw, err := verify.ParseBearer(r.Header["Authorization"])
+	return verify.SchemeBearer, raw, err
+}
+
+// offerNonce puts the next nonce on the answer to a request with a proof, where
+// nonces are demanded (RFC 9449 section 8.2). A cache must not hand it to others,
+// so unless the handler says otherwise the answer is not stored.
+func (g *Guard) offerNonce(w http.ResponseWriter, r *http.Request) {
+	if len(r.Header[headerProof]) == 0 {
+		return
+	}
+	if nonce := g.config.Verifier.Nonce(); nonce != "" {
+		w.Header()[headerNonce] = []string{nonce}
+		w.Header().Set("Cache-Control", "no-store")
+	}
 }
 
 // peer returns what the connection proves. An error of Config.Peer that says

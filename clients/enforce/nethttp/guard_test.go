@@ -94,7 +94,7 @@ func TestAnswers(t *testing.T) {
 		"basic":             {"GET", "/orders/1", []string{"Authorization", "Basic eDp5"}, 401, realm, verify.ReasonCredentialsMissing},
 		"unlisted, nobody":  {"GET", "/admin", nil, 401, realm, verify.ReasonCredentialsMissing},
 		"two":               {"GET", "/orders/1", []string{"Authorization", good, "Authorization", good}, 400, realm + `, error="invalid_request", error_description="more than one access token was sent"`, verify.ReasonCredentialsSeveral},
-		"two spaces":        {"GET", "/orders/1", []string{"Authorization", "Bearer  x"}, 400, realm + `, error="invalid_request", error_description="the Authorization header is not the word Bearer, one space and a token"`, verify.ReasonCredentialsMalformed},
+		"two spaces":        {"GET", "/orders/1", []string{"Authorization", "Bearer  x"}, 400, realm + `, error="invalid_request", error_description="the Authorization header is not a scheme, one space and a token"`, verify.ReasonCredentialsMalformed},
 		"one in the query":  {"GET", "/orders/1?access_token=x", []string{"Authorization", good}, 400, realm + `, error="invalid_request", error_description="more than one access token was sent"`, verify.ReasonCredentialsSeveral},
 		"only in the query": {"GET", "/orders/1?access_token=x", nil, 401, realm, verify.ReasonCredentialsMissing},
 		"not a token":       {"GET", "/orders/1", []string{"Authorization", "Bearer x"}, 401, realm + `, error="invalid_token", error_description="the token is not a signed JWT in compact form"`, verify.ReasonTokenMalformed},
