@@ -80,7 +80,7 @@ func (r *Recorder) Note(x *broker.Record) {
 // rules, and tokens that never left, stand each on its own.
 func keyOf(x *broker.Record) (mergeKey, bool) {
 	switch x.Type {
-	case broker.RecordExchange, broker.RecordSelf:
+	case broker.RecordExchange, broker.RecordSelf, broker.RecordIntrospection:
 		return mergeKey{x.Type, idText(x.Workload.ID), x.Resource, x.Reason}, true
 	}
 	return mergeKey{}, false

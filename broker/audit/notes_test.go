@@ -78,6 +78,7 @@ func TestOnlyEqualMerge(t *testing.T) {
 			"resource": func(x *broker.Record) { x.Resource = "orders" },
 			"reason":   func(x *broker.Record) { x.Reason = broker.ReasonDenied },
 			"type":     func(x *broker.Record) { x.Type = broker.RecordSelf },
+			"shown":    func(x *broker.Record) { x.Type = broker.RecordIntrospection },
 		}
 		for id, change := range changes {
 			for range 3 {
@@ -106,7 +107,7 @@ func TestOnlyEqualMerge(t *testing.T) {
 		if e := entry(t, l.all(), "alone"); e.Of != "x" || e.Merged != 0 {
 			t.Errorf("undelivered: %+v", e)
 		}
-		if got := counted(t, l.all()); got != 2+15+1 {
+		if got := counted(t, l.all()); got != 2+18+1 {
 			t.Errorf("%d counted", got)
 		}
 	})
