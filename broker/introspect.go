@@ -9,7 +9,8 @@ import (
 // Inspector answers for tokens of ours after they were issued. It shares policy,
 // ledger and clock with the line that issues them.
 type Inspector struct {
-	Line *Exchanger
+	Line        *Exchanger
+	Revocations Revocations
 }
 
 // Introspection is what a caller may know of a token (RFC 7662 section 2.2). The
@@ -33,6 +34,8 @@ func (i *Inspector) Introspect(ctx context.Context, w Workload, r ExchangeReques
 	}
 	switch {
 	case f.missing != "":
+	case f.q.Resource == nil || f.q.Resource.Quarantined:
+		f.missing = ReasonResourceUnknown
 	case !f.holder && !f.serves:
 		f.missing = ReasonSubjectNotShown
 	case f.q.Subject.Confirmation.Unknown: // an answer without it would make it a bearer token
@@ -89,13 +92,10 @@ func (i *Inspector) find(ctx context.Context, kind RecordType, w Workload, r Exc
 	}
 	f.q.Subject = subject
 	f.holder = subject.ClientID == w.ID.String()
-	resource, ok := f.q.View.Resource(subject.Audience[0])
-	if !ok || resource.Quarantined {
-		f.missing = ReasonResourceUnknown
-		return f, nil
+	subject.Claims = nil // nothing here reads what it says of its user, nor does the record keep it
+	if resource, ok := f.q.View.Resource(subject.Audience[0]); ok {
+		f.q.Resource, f.serves = resource, resource.ServedByWorkload(w.ID)
 	}
-	f.q.Resource = resource
-	f.serves = resource.ServedByWorkload(w.ID)
 	return f, nil
 }
 

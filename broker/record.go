@@ -38,6 +38,7 @@ const (
 	RecordExchange      RecordType = "exchange"    // a token was issued or refused
 	RecordSelf          RecordType = "self"        // a workload asked what it may reach
 	RecordIntrospection RecordType = "introspect"  // a token was shown that was not active for who showed it
+	RecordRevocation    RecordType = "revoke"      // a token was revoked, or was not the caller's to revoke
 	RecordUndelivered   RecordType = "undelivered" // a token that was recorded did not leave; Of names its record
 	RecordPolicy        RecordType = "policy"      // policy was written past the admin API
 	RecordBlock         RecordType = "block"       // a block was set or lifted past the admin API

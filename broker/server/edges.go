@@ -63,7 +63,7 @@ func (s *server) listenMtls(ctx context.Context) error {
 	edge, line := s.edge("mtls"), s.exchanger()
 	handler := tokenapi.New(tokenapi.Config{
 		Edge: edge, Authenticator: authenticator, Exchanger: s.metrics.Exchanger(line), Quota: web.NewQuota(s.config.Limits.Rate, s.config.Limits.Burst),
-		Documents: s.documents(), Inspector: s.metrics.Inspector(&broker.Inspector{Line: line}), Self: s.config.Limits.Self,
+		Documents: s.documents(), Inspector: s.metrics.Inspector(&broker.Inspector{Line: line, Revocations: s.store}), Self: s.config.Limits.Self,
 	})
 	l, err := listen(ctx, endpoint{"mtls", s.config.Mtls.Address, handler, authenticator.TLSConfig(), s.now})
 	if err != nil {

@@ -18,8 +18,9 @@ import (
 )
 
 type line struct {
-	err   error
-	found broker.Introspection
+	err     error
+	found   broker.Introspection
+	revoked bool
 }
 
 func (l *line) Exchange(context.Context, broker.Workload, broker.ExchangeRequest) (broker.IssuedToken, error) {
@@ -116,6 +117,10 @@ func (l *line) Introspect(context.Context, broker.Workload, broker.ExchangeReque
 	return l.found, l.err
 }
 
+func (l *line) Revoke(context.Context, broker.Workload, broker.ExchangeRequest) (bool, error) {
+	return l.revoked, l.err
+}
+
 func TestInspectorCounts(t *testing.T) {
 	t.Parallel()
 	m := telemetry.New("v")
@@ -129,7 +134,15 @@ func TestInspectorCounts(t *testing.T) {
 	}
 	l.found = broker.Introspection{Reason: broker.ReasonBlocked}
 	_, _ = ask()
+	for _, l.revoked = range []bool{true, false} {
+		if revoked, err := i.Revoke(t.Context(), broker.Workload{}, broker.ExchangeRequest{}); err != nil || revoked != l.revoked {
+			t.Fatalf("%v, %v", revoked, err)
+		}
+	}
 	l.err = broker.Unavailable(broker.ReasonLeaseExpired, time.Second, nil)
+	if _, err := i.Revoke(t.Context(), broker.Workload{}, broker.ExchangeRequest{}); !errors.Is(err, l.err) {
+		t.Fatal(err)
+	}
 	if _, err := ask(); !errors.Is(err, l.err) {
 		t.Fatal(err)
 	}
@@ -137,6 +150,8 @@ func TestInspectorCounts(t *testing.T) {
 	for _, want := range []string{
 		`cambist_token_introspections_total{reason="",result="active"} 1`, `cambist_token_introspections_total{reason="blocked",result="inactive"} 1`,
 		`cambist_token_introspections_total{reason="lease_expired",result="failed"} 1`,
+		`cambist_token_revocations_total{reason="",result="revoked"} 1`, `cambist_token_revocations_total{reason="",result="ignored"} 1`,
+		`cambist_token_revocations_total{reason="lease_expired",result="failed"} 1`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s", want)

@@ -78,8 +78,23 @@ func (a *api) introspect(w *web.Response, r *http.Request) error {
 	return nil
 }
 
+// revoke is POST /oauth2/revoke (RFC 7009). The answer is the same whether the
+// token was revoked or was none that the caller could revoke.
+func (a *api) revoke(w *web.Response, r *http.Request) error {
+	workload, request, err := a.shown(w, r)
+	if err != nil {
+		return err
+	}
+	if _, err := a.Inspector.Revoke(r.Context(), workload, request); err != nil {
+		return err
+	}
+	web.WriteEmpty(w)
+	return nil
+}
+
 // shown reads a request about a token: who asks, and the token. The hint at its
-// type is ignored, as RFC 7662 section 2.1 permits: there is one type.
+// type is ignored, as RFC 7662 section 2.1 and RFC 7009 section 2.1 permit: there
+// is one type.
 func (a *api) shown(w *web.Response, r *http.Request) (broker.Workload, broker.ExchangeRequest, error) {
 	form, malformed := web.ReadForm(w, r)
 	workload, err := a.caller(w, r, form)

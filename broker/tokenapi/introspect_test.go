@@ -24,6 +24,11 @@ func (l *line) Introspect(_ context.Context, _ broker.Workload, r broker.Exchang
 	return l.found, l.err
 }
 
+func (l *line) Revoke(_ context.Context, _ broker.Workload, r broker.ExchangeRequest) (bool, error) {
+	l.exchanged = append(l.exchanged, r)
+	return l.revoked, l.err
+}
+
 // show posts a form to one of the endpoints that take a token.
 func (l *line) show(t *testing.T, path, body string) *httptest.ResponseRecorder {
 	t.Helper()
@@ -112,7 +117,23 @@ func TestIntrospectInactive(t *testing.T) {
 	}
 }
 
-func TestIntrospectRefuses(t *testing.T) {
+// Revoked or nothing of the caller's: the answer is one (RFC 7009 section 2.2).
+func TestRevoke(t *testing.T) {
+	t.Parallel()
+	for _, revoked := range []bool{true, false} {
+		l := &line{revoked: revoked}
+		r := l.show(t, tokenapi.PathRevoke, "token=a.b.c&token_type_hint=nonsense&client_id="+gateway.String())
+		if h := r.Header(); r.Code != 200 || r.Body.Len() != 0 || h.Get("Content-Length") != "0" || h.Get("Cache-Control") != "no-store" || len(h) != 4 {
+			t.Errorf("%v: %d %q %v", revoked, r.Code, r.Body, h)
+		}
+		if q := l.exchanged[0]; q.Subject.Raw.Reveal() != "a.b.c" || q.Subject.Type != oauth.TokenTypeAccessToken || !q.At.Equal(start) {
+			t.Errorf("asked %+v", q)
+		}
+	}
+}
+
+// Both endpoints read what they are sent alike.
+func TestShownRefuses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		body   string
@@ -132,17 +153,24 @@ func TestIntrospectRefuses(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := tt.line.show(t, tokenapi.PathIntrospect, tt.body)
-			if r.Code != tt.status || !strings.Contains(r.Body.String(), `"`+tt.code+`"`) || strings.Contains(r.Body.String(), "eyJ") {
-				t.Errorf("%d %s", r.Code, r.Body)
-			}
-			if tt.status == 503 && r.Header().Get("Retry-After") != "2" {
-				t.Errorf("headers %v", r.Header())
-			}
-			if asked := len(tt.line.exchanged) != 0; asked != (tt.status >= 500) || tt.status == 400 && len(tt.line.refused) != 1 {
-				t.Errorf("asked %v, refused %v", tt.line.exchanged, tt.line.refused)
+			for _, path := range []string{tokenapi.PathIntrospect, tokenapi.PathRevoke} {
+				l := tt.line
+				refusesShown(t, l.show(t, path, tt.body), tt.status, tt.code)
+				if asked := len(l.exchanged) != 0; asked != (tt.status >= 500) || tt.status == 400 && len(l.refused) != 1 {
+					t.Errorf("%s: asked %v, refused %v", path, l.exchanged, l.refused)
+				}
 			}
 		})
+	}
+}
+
+func refusesShown(t *testing.T, r *httptest.ResponseRecorder, status int, code string) {
+	t.Helper()
+	if r.Code != status || !strings.Contains(r.Body.String(), `"`+code+`"`) || strings.Contains(r.Body.String(), "eyJ") {
+		t.Errorf("%d %s", r.Code, r.Body)
+	}
+	if status == 503 && r.Header().Get("Retry-After") != "2" {
+		t.Errorf("headers %v", r.Header())
 	}
 }
 
@@ -151,9 +179,11 @@ func TestNoInspector(t *testing.T) {
 	t.Parallel()
 	l := &line{}
 	h := tokenapi.New(tokenapi.Config{Edge: newEdge(), Authenticator: l, Exchanger: l, Quota: web.NewQuota(0, 0)})
-	recorder := httptest.NewRecorder()
-	h.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, tokenapi.PathIntrospect, strings.NewReader("token=x")))
-	if recorder.Code != 404 {
-		t.Errorf("%d", recorder.Code)
+	for _, path := range []string{tokenapi.PathIntrospect, tokenapi.PathRevoke} {
+		recorder := httptest.NewRecorder()
+		h.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, strings.NewReader("token=x")))
+		if recorder.Code != 404 {
+			t.Errorf("%s: %d", path, recorder.Code)
+		}
 	}
 }

@@ -17,14 +17,17 @@ func Metadata(issuer, workloads string, algorithms []string) ([]byte, error) {
 		TokenEndpoint:                     workloads + PathToken,
 		JWKSURI:                           issuer + PathJWKS,
 		IntrospectionEndpoint:             workloads + PathIntrospect,
+		RevocationEndpoint:                workloads + PathRevoke,
 		GrantTypesSupported:               []oauth.GrantType{oauth.GrantClientCredentials, oauth.GrantTokenExchange},
 		TokenEndpointAuthMethodsSupported: methods,
 		IntrospectionEndpointAuthMethodsSupported: methods,
+		RevocationEndpointAuthMethodsSupported:    methods,
 		SubjectTypesSupported:                     []string{"public"},
 		IDTokenSigningAlgValuesSupported:          algorithms,
 		TLSClientCertificateBoundAccessTokens:     true,
 		MTLSEndpointAliases: map[string]string{
 			"token_endpoint": workloads + PathToken, "introspection_endpoint": workloads + PathIntrospect,
+			"revocation_endpoint": workloads + PathRevoke,
 		},
 	}
 	body, err := json.Marshal(m)

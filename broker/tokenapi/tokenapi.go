@@ -1,5 +1,5 @@
-// Package tokenapi serves the OAuth endpoints: token, introspection, self, JWKS
-// and metadata.
+// Package tokenapi serves the OAuth endpoints: token, introspection, revocation,
+// self, JWKS and metadata.
 // It turns HTTP into an ExchangeRequest and an IssuedToken back into HTTP; what
 // may be issued is decided in package broker, what an error looks like in
 // package web.
@@ -25,6 +25,7 @@ import (
 const (
 	PathToken      = "/oauth2/token"
 	PathIntrospect = "/oauth2/introspect"
+	PathRevoke     = "/oauth2/revoke"
 	PathSelf       = "/oauth2/self"
 	PathJWKS       = "/oauth2/jwks"
 	PathMetadata   = "/.well-known/oauth-authorization-server"
@@ -52,6 +53,7 @@ type Documents struct {
 // and what decorates it.
 type Inspector interface {
 	Introspect(ctx context.Context, w broker.Workload, r broker.ExchangeRequest) (broker.Introspection, error)
+	Revoke(ctx context.Context, w broker.Workload, r broker.ExchangeRequest) (revoked bool, err error)
 }
 
 // Config says what the API of a workload listener stands on. Every field but
@@ -62,7 +64,7 @@ type Config struct {
 	Exchanger     Exchanger
 	Quota         *web.Quota
 	Documents     Documents
-	Inspector     Inspector // serve POST /oauth2/introspect; nil where tokens are not answered for
+	Inspector     Inspector // serve POST /oauth2/introspect and /oauth2/revoke; nil where tokens are not answered for
 	Self          bool      // serve GET /oauth2/self
 }
 
@@ -76,6 +78,7 @@ func New(c Config) http.Handler {
 	r.Handle(PathToken, c.Edge.OAuth(PathToken, a.token, http.MethodPost))
 	if c.Inspector != nil {
 		r.Handle(PathIntrospect, c.Edge.OAuth(PathIntrospect, a.introspect, http.MethodPost))
+		r.Handle(PathRevoke, c.Edge.OAuth(PathRevoke, a.revoke, http.MethodPost))
 	}
 	if c.Self {
 		r.Handle(PathSelf, c.Edge.OAuth(PathSelf, a.self, http.MethodGet))

@@ -42,6 +42,7 @@ type line struct {
 	err          error
 	reach        []broker.Reachable
 	found        broker.Introspection
+	revoked      bool
 
 	exchanged []broker.ExchangeRequest
 	refused   []broker.ExchangeRequest
@@ -259,7 +260,7 @@ func TestErrorsOfTheLine(t *testing.T) {
 // refusal goes to the record.
 func TestQuota(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{tokenapi.PathToken, tokenapi.PathIntrospect, tokenapi.PathSelf} {
+	for _, path := range []string{tokenapi.PathToken, tokenapi.PathIntrospect, tokenapi.PathRevoke, tokenapi.PathSelf} {
 		l := &line{token: issued(t)}
 		h := l.handler(t, web.NewQuota(1, 1))
 		ask := func() *httptest.ResponseRecorder {
@@ -305,6 +306,8 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/oauth2/introspect", 405, 404},
 		{"GET", "/oauth2/introspect?token=x", 405, 404},
 		{"POST", "/oauth2/introspect?token=x", 400, 404},
+		{"GET", "/oauth2/revoke", 405, 404},
+		{"POST", "/oauth2/revoke?token=x", 400, 404},
 		{"GET", "/oauth2/self", 200, 404},
 		{"POST", "/oauth2/self", 405, 404},
 		{"GET", "/oauth2/jwks", 200, 200},
@@ -353,6 +356,8 @@ func TestMetadata(t *testing.T) {
 	want := map[string]any{
 		"issuer": "https://cambist.example", "token_endpoint": "https://cambist.example:8443/oauth2/token", "jwks_uri": "https://cambist.example/oauth2/jwks",
 		"introspection_endpoint":                        "https://cambist.example:8443/oauth2/introspect",
+		"revocation_endpoint":                           "https://cambist.example:8443/oauth2/revoke",
+		"revocation_endpoint_auth_methods_supported":    []any{"tls_client_auth", "spiffe_x509"},
 		"introspection_endpoint_auth_methods_supported": []any{"tls_client_auth", "spiffe_x509"},
 		"grant_types_supported":                         []any{"client_credentials", tokenExchange},
 		"response_types_supported":                      []any{},
@@ -362,6 +367,7 @@ func TestMetadata(t *testing.T) {
 		"tls_client_certificate_bound_access_tokens":    true,
 		"mtls_endpoint_aliases": map[string]any{
 			"token_endpoint": "https://cambist.example:8443/oauth2/token", "introspection_endpoint": "https://cambist.example:8443/oauth2/introspect",
+			"revocation_endpoint": "https://cambist.example:8443/oauth2/revoke",
 		},
 	}
 	if d := cmp.Diff(want, got); d != "" {

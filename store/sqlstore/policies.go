@@ -18,6 +18,10 @@ func (s *Store) Load(ctx context.Context) (objects []broker.Object, at broker.Re
 			return err
 		}
 		objects, err = query(ctx, tx, scanObject, `SELECT kind, name, set_name, body, false, revision FROM policy_objects ORDER BY kind, name`)
+		if err != nil {
+			return err
+		}
+		objects, err = addRevocations(ctx, tx, objects, 0, at)
 		return err
 	})
 	return objects, at, operation("load policy", err)
@@ -32,7 +36,10 @@ func (s *Store) Changes(ctx context.Context, after broker.Revision) (objects []b
 		if at, err = current(ctx, tx); err != nil {
 			return err
 		}
-		objects, err = query(ctx, tx, scanObject, text, int64(after))
+		if objects, err = query(ctx, tx, scanObject, text, int64(after)); err != nil {
+			return err
+		}
+		objects, err = addRevocations(ctx, tx, objects, after, at)
 		return err
 	})
 	return objects, at, operation("load policy changes", err)
@@ -44,7 +51,10 @@ func (s *Store) LoadAt(ctx context.Context, at broker.Revision) (objects []broke
 		WHERE c.revision = (SELECT max(l.revision) FROM policy_changes l WHERE l.kind = c.kind AND l.name = c.name AND l.revision <= $1)
 		AND NOT c.deleted ORDER BY c.kind, c.name`
 	err = s.read(ctx, s.Report(), func(ctx context.Context, tx *sql.Tx) error {
-		objects, err = query(ctx, tx, scanObject, text, int64(at))
+		if objects, err = query(ctx, tx, scanObject, text, int64(at)); err != nil {
+			return err
+		}
+		objects, err = addRevocations(ctx, tx, objects, 0, at)
 		return err
 	})
 	return objects, operation("load policy", err)
@@ -89,7 +99,7 @@ func (s *Store) Write(ctx context.Context, w store.Write) (broker.Revision, erro
 // storable refuses what one of the databases would store differently: NUL is
 // text to SQLite and an error to PostgreSQL.
 func storable(o *broker.Object) error {
-	if !o.Kind.Known() || o.Name == "" || strings.ContainsRune(o.Name+o.Set+string(o.Body), 0) || o.Deleted != (len(o.Body) == 0) {
+	if !o.Kind.Known() || o.Kind == broker.KindRevocation || o.Name == "" || strings.ContainsRune(o.Name+o.Set+string(o.Body), 0) || o.Deleted != (len(o.Body) == 0) {
 		return broker.Errorf(broker.CodeInvalidRequest, "", "the %s has no name, no body, or a NUL character", o.Kind)
 	}
 	return nil

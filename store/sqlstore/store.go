@@ -13,9 +13,10 @@ import (
 
 // Store implements the roles of package store over the handles of a room.
 type Store struct {
-	Writer func() *sql.DB // policy and keys, written
-	Reader func() *sql.DB // policy and keys as they are in force: what a replica follows
-	Report func() *sql.DB // history, replicas and the record, read
+	Writer  func() *sql.DB // policy and keys, written
+	Revoker func() *sql.DB // revocations, written
+	Reader  func() *sql.DB // policy and keys as they are in force: what a replica follows
+	Report  func() *sql.DB // history, replicas and the record, read
 	// Limit bounds every operation, also on a database that answers nothing.
 	Limit time.Duration
 	// Classify turns an error of the driver into a *broker.Error.
@@ -35,9 +36,13 @@ type Store struct {
 // write runs f in one transaction; any error rolls back all of it, except one of
 // the commit itself: then store.ErrUnknownOutcome.
 func (s *Store) write(ctx context.Context, f func(context.Context, *sql.Tx) (broker.Revision, error)) (broker.Revision, error) {
+	return s.writeTo(ctx, s.Writer(), f)
+}
+
+func (s *Store) writeTo(ctx context.Context, db *sql.DB, f func(context.Context, *sql.Tx) (broker.Revision, error)) (broker.Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Limit)
 	defer cancel()
-	tx, err := s.Writer().BeginTx(ctx, nil)
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, s.Classify(err)
 	}
@@ -107,15 +112,22 @@ func query[T any](ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) (T, erro
 }
 
 // bump locks the version row and moves it on. base is what the caller saw, or
-// store.AnyRevision.
+// store.AnyRevision. Revocations leave no line of history, and make nothing stale.
 func bump(ctx context.Context, tx *sql.Tx, base broker.Revision) (broker.Revision, error) {
 	const text = `UPDATE policy_version SET revision = revision + 1 RETURNING revision`
 	var revision broker.Revision
 	if err := tx.QueryRowContext(ctx, text).Scan(&revision); err != nil {
 		return 0, err
 	}
-	if base >= 0 && revision != base+1 {
-		return 0, broker.Errorf(broker.CodeStale, broker.ReasonPolicyMoved, "the policy is at revision %d, the change was made against %d; plan again", revision-1, base)
+	if base < 0 {
+		return revision, nil
+	}
+	var newest broker.Revision
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(revision), 0) FROM policy_revisions`).Scan(&newest); err != nil {
+		return 0, err
+	}
+	if newest > base || base >= revision {
+		return 0, broker.Errorf(broker.CodeStale, broker.ReasonPolicyMoved, "the policy is at revision %d, the change was made against %d; plan again", newest, base)
 	}
 	return revision, nil
 }

@@ -1,0 +1,34 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/cambist/cambist/broker"
+)
+
+// Revoke commits a revocation. A trigger moves the revision with it: whoever may
+// revoke needs no other right to do so.
+func (s *Store) Revoke(ctx context.Context, r broker.Revocation) error {
+	_, err := s.writeTo(ctx, s.Revoker(), func(ctx context.Context, tx *sql.Tx) (broker.Revision, error) {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO revocations (id, at, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
+			r.TokenID, micros(r.At), micros(r.Until)); err != nil {
+			return 0, err
+		}
+		return current(ctx, tx)
+	})
+	return operation("revoke", err)
+}
+
+// addRevocations appends those that were made after a revision, up to another.
+func addRevocations(ctx context.Context, tx *sql.Tx, objects []broker.Object, after, to broker.Revision) ([]broker.Object, error) {
+	revoked, err := query(ctx, tx, func(rows *sql.Rows) (broker.Object, error) {
+		var r broker.Revocation
+		var until int64
+		var revision broker.Revision
+		err := rows.Scan(&r.TokenID, &until, &revision)
+		r.Until = fromMicros(until)
+		return r.Object(revision), err
+	}, `SELECT id, until, revision FROM revocations WHERE revision > $1 AND revision <= $2 ORDER BY id`, int64(after), int64(to))
+	return append(objects, revoked...), err
+}
