@@ -21,7 +21,8 @@ func (s *Store) Load(ctx context.Context) (objects []broker.Object, at broker.Re
 		if err != nil {
 			return err
 		}
-		objects, err = addRevocations(ctx, tx, objects, 0, at)
+		revoked, err := revocations(ctx, tx, 0, at)
+		objects = append(objects, revoked...)
 		return err
 	})
 	return objects, at, operation("load policy", err)
@@ -39,7 +40,8 @@ func (s *Store) Changes(ctx context.Context, after broker.Revision) (objects []b
 		if objects, err = query(ctx, tx, scanObject, text, int64(after)); err != nil {
 			return err
 		}
-		objects, err = addRevocations(ctx, tx, objects, after, at)
+		revoked, err := revocations(ctx, tx, after, at)
+		objects = append(objects, revoked...)
 		return err
 	})
 	return objects, at, operation("load policy changes", err)
@@ -54,7 +56,8 @@ func (s *Store) LoadAt(ctx context.Context, at broker.Revision) (objects []broke
 		if objects, err = query(ctx, tx, scanObject, text, int64(at)); err != nil {
 			return err
 		}
-		objects, err = addRevocations(ctx, tx, objects, 0, at)
+		revoked, err := revocations(ctx, tx, 0, at)
+		objects = append(objects, revoked...)
 		return err
 	})
 	return objects, operation("load policy", err)

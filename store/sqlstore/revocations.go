@@ -20,9 +20,9 @@ func (s *Store) Revoke(ctx context.Context, r broker.Revocation) error {
 	return operation("revoke", err)
 }
 
-// addRevocations appends those that were made after a revision, up to another.
-func addRevocations(ctx context.Context, tx *sql.Tx, objects []broker.Object, after, to broker.Revision) ([]broker.Object, error) {
-	revoked, err := query(ctx, tx, func(rows *sql.Rows) (broker.Object, error) {
+// revocations returns those that were made after a revision, up to another.
+func revocations(ctx context.Context, tx *sql.Tx, after, to broker.Revision) ([]broker.Object, error) {
+	return query(ctx, tx, func(rows *sql.Rows) (broker.Object, error) {
 		var r broker.Revocation
 		var until int64
 		var revision broker.Revision
@@ -30,5 +30,4 @@ func addRevocations(ctx context.Context, tx *sql.Tx, objects []broker.Object, af
 		r.Until = fromMicros(until)
 		return r.Object(revision), err
 	}, `SELECT id, until, revision FROM revocations WHERE revision > $1 AND revision <= $2 ORDER BY id`, int64(after), int64(to))
-	return append(objects, revoked...), err
 }
