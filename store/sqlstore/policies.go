@@ -102,7 +102,7 @@ func (s *Store) Write(ctx context.Context, w store.Write) (broker.Revision, erro
 // storable refuses what one of the databases would store differently: NUL is
 // text to SQLite and an error to PostgreSQL.
 func storable(o *broker.Object) error {
-	if !o.Kind.Known() || o.Kind == broker.KindRevocation || o.Name == "" || strings.ContainsRune(o.Name+o.Set+string(o.Body), 0) || o.Deleted != (len(o.Body) == 0) {
+	if !o.Kind.Known() || o.Name == "" || strings.ContainsRune(o.Name+o.Set+string(o.Body), 0) || o.Deleted != (len(o.Body) == 0) {
 		return broker.Errorf(broker.CodeInvalidRequest, "", "the %s has no name, no body, or a NUL character", o.Kind)
 	}
 	return nil
