@@ -205,3 +205,23 @@ func TestRevocationReachesDescendants(t *testing.T) {
 		t.Errorf("it left: %v, %v", token, err)
 	}
 }
+
+// Whatever the body, what is read is what would be written, or nothing.
+func FuzzParseRevocation(f *testing.F) {
+	for _, seed := range []string{`{"until":"2026-11-24T12:00:00Z"}`, `{"until":"2026-11-24T12:00:00.5+01:00"}`, `{"until":"0000-01-01T00:00:00Z"}`, `{"until":""}`, `{"until":"x"}`, "{}", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		r, err := broker.ParseRevocation(&broker.Object{Kind: broker.KindRevocation, Name: "t", Body: []byte(body)})
+		if err != nil {
+			if r != (broker.Revocation{}) {
+				t.Fatalf("%+v beside an error", r)
+			}
+			return
+		}
+		o := r.Object(1)
+		if again, err := broker.ParseRevocation(&o); err == nil && !again.Until.Equal(r.Until) || r.TokenID != "t" {
+			t.Fatalf("%+v, %v", again, err)
+		}
+	})
+}

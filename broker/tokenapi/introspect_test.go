@@ -187,3 +187,29 @@ func TestNoInspector(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the body, both endpoints give an answer of theirs, and the token in it
+// does not come back (standards 27).
+func FuzzShown(f *testing.F) {
+	for _, seed := range []string{
+		"token=eyJcanary&token_type_hint=access_token", "token=eyJcanary&token=eyJcanary", "token=%00", "token", "token=a;b", "%", "client_id=eyJcanary&token=x",
+		"token=" + strings.Repeat(".", 20000), "token=%ff",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		for path, good := range map[string]string{tokenapi.PathIntrospect: `{"active":false}`, tokenapi.PathRevoke: ""} {
+			l := &line{}
+			r := l.show(t, path, body)
+			answer := r.Body.String()
+			switch {
+			case strings.Contains(answer, "eyJcanary"):
+				t.Fatalf("%s: %s", path, answer)
+			case r.Code == 200 && (answer != good || len(l.exchanged) != 1 || l.exchanged[0].Subject.Raw.IsZero()):
+				t.Fatalf("%s: %s, asked %v", path, answer, l.exchanged)
+			case r.Code != 200 && (r.Code != 400 && r.Code != 401 || !json.Valid([]byte(answer)) || len(l.exchanged) != 0):
+				t.Fatalf("%s: %d %s", path, r.Code, answer)
+			}
+		}
+	})
+}

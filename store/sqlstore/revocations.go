@@ -8,16 +8,15 @@ import (
 )
 
 // Revoke commits a revocation. A trigger moves the revision with it: whoever may
-// revoke needs no other right to do so.
+// revoke needs no other right to do so. Nobody is woken for it, or who holds tokens
+// could make the whole fleet ask at once, as often as they please: the next
+// heartbeat of each replica finds it.
 func (s *Store) Revoke(ctx context.Context, r broker.Revocation) error {
-	_, err := s.writeTo(ctx, s.Revoker(), func(ctx context.Context, tx *sql.Tx) (broker.Revision, error) {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO revocations (id, at, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
-			r.TokenID, micros(r.At), micros(r.Until)); err != nil {
-			return 0, err
-		}
-		return current(ctx, tx)
-	})
-	return operation("revoke", err)
+	return operation("revoke", s.transact(ctx, s.Revoker(), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO revocations (id, at, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
+			r.TokenID, micros(r.At), micros(r.Until))
+		return err
+	}))
 }
 
 // revocations returns those that were made after a revision, up to another.

@@ -33,30 +33,16 @@ type Store struct {
 	Snapshot *sql.TxOptions
 }
 
-// write runs f in one transaction; any error rolls back all of it, except one of
-// the commit itself: then store.ErrUnknownOutcome.
-func (s *Store) write(ctx context.Context, f func(context.Context, *sql.Tx) (broker.Revision, error)) (broker.Revision, error) {
-	return s.writeTo(ctx, s.Writer(), f)
-}
-
-func (s *Store) writeTo(ctx context.Context, db *sql.DB, f func(context.Context, *sql.Tx) (broker.Revision, error)) (broker.Revision, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.Limit)
-	defer cancel()
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, s.Classify(err)
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
-	revision, err := f(ctx, tx)
-	if err != nil {
-		return 0, s.Classify(err)
-	}
-	if s.Changed != nil {
-		if err := s.Changed(ctx, tx, revision); err != nil {
-			return 0, s.Classify(err)
+// write runs f in one transaction that moves the revision, and tells who waits for
+// that; any error rolls back all of it, except one of the commit itself: then
+// store.ErrUnknownOutcome.
+func (s *Store) write(ctx context.Context, f func(context.Context, *sql.Tx) (broker.Revision, error)) (revision broker.Revision, err error) {
+	err = s.transact(ctx, s.Writer(), func(ctx context.Context, tx *sql.Tx) error {
+		if revision, err = f(ctx, tx); err != nil || s.Changed == nil {
+			return err
 		}
-	}
-	err = s.commit(tx)
+		return s.Changed(ctx, tx, revision)
+	})
 	if s.Committed != nil && (err == nil || errors.Is(err, store.ErrUnknownOutcome)) {
 		s.Committed()
 	}
@@ -64,6 +50,21 @@ func (s *Store) writeTo(ctx context.Context, db *sql.DB, f func(context.Context,
 		return 0, err
 	}
 	return revision, nil
+}
+
+// transact runs f in one transaction. Errors are as for write.
+func (s *Store) transact(ctx context.Context, db *sql.DB, f func(context.Context, *sql.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return s.Classify(err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
+	if err := f(ctx, tx); err != nil {
+		return s.Classify(err)
+	}
+	return s.commit(tx)
 }
 
 // commit commits. Only what the database itself refused is known not to be there.
