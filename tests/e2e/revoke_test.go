@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cambist/cambist/broker/devkit/idp"
+	"github.com/cambist/cambist/broker/policy"
 	"github.com/cambist/cambist/store"
 	"github.com/cambist/cambist/tests/pgtest"
 )
@@ -129,6 +130,16 @@ func (w *world) recordsRevoked(t *testing.T, token string) {
 		}
 	}
 	w.hides(t, "log", w.log.String(), []string{token})
+	// To who writes policy it is not there.
+	exported, err := o.Export(t.Context(), "")
+	must(t, err)
+	documents, findings := policy.Parse("exported.yaml", exported)
+	if policy.HasErrors(findings) {
+		t.Fatal(findings)
+	}
+	if p, err := o.Plan(t.Context(), documents); err != nil || len(p.Changes) != 0 || len(p.Findings) != 0 {
+		t.Errorf("planned again: %+v, %v", p, err)
+	}
 }
 
 // While two replicas exchange a token as fast as they can it is revoked at one of
