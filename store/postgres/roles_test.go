@@ -187,6 +187,31 @@ func TestRolesOfTheSchema(t *testing.T) {
 	}
 }
 
+// The trigger of a revocation has rights that its caller does not have: it is not
+// led to tables of the caller's own.
+func TestRevocationTriggerIsNotMisled(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.NewMigrated(t, "store", migrate)
+	conn, err := pgx.Connect(t.Context(), login(t, dsn, "cambist_issue"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, text := range []string{
+		"CREATE TEMP TABLE policy_version (revision bigint)", "INSERT INTO pg_temp.policy_version VALUES (41)", "GRANT ALL ON pg_temp.policy_version TO PUBLIC",
+		"INSERT INTO public.revocations (id, at, until) VALUES ('t', 0, (extract(epoch FROM now()) * 1000000)::bigint)",
+	} {
+		if _, err := conn.Exec(t.Context(), text); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	var moved, own, marked int64
+	if err := conn.QueryRow(t.Context(), "SELECT (SELECT revision FROM public.policy_version), (SELECT revision FROM pg_temp.policy_version), (SELECT revision FROM public.revocations)").
+		Scan(&moved, &own, &marked); err != nil || moved != 1 || own != 41 || marked != 1 {
+		t.Errorf("revision %d, of the caller's own table %d, of the revocation %d, %v", moved, own, marked, err)
+	}
+}
+
 // The first migration can be run by whoever owns the database and may make roles;
 // all that it makes belongs to the owner, also what a member of the owner makes.
 func TestOwner(t *testing.T) {
