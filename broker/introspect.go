@@ -59,7 +59,7 @@ type found struct {
 	q       *Question
 	lease   Lease
 	left    time.Duration
-	missing Reason // why there is no token of ours to speak of
+	missing Reason // why it is nothing to the caller, "" if it is something
 	holder  bool   // it was issued to the caller
 	serves  bool   // the caller serves its audience
 }
