@@ -19,6 +19,9 @@
 //   - Mapping: one allow or deny rule.
 //   - Set: a named group of policy objects with one owner.
 //   - Block: an emergency stop, outside policy files.
+//   - Revocation: the end of one token before its time, and of all that descends
+//     from it; to Decide it is a Block of that token.
+//   - Introspection: what a caller may know of a token that was issued.
 //   - Object: one policy object as it is stored and versioned.
 //   - Revision: the number of one committed policy write; commit-ordered and
 //     free of gaps.

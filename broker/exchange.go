@@ -157,8 +157,12 @@ func (e *Exchanger) record(ctx context.Context, q *Question, left time.Duration,
 
 // refuse queues the record of a refusal and returns it with the record's id.
 func (e *Exchanger) refuse(q *Question, left time.Duration, refusal *Error) error {
+	return e.refuseAs(RecordExchange, q, left, refusal)
+}
+
+func (e *Exchanger) refuseAs(kind RecordType, q *Question, left time.Duration, refusal *Error) error {
 	r := e.newRecord(q, left)
-	r.Code, r.Reason = refusal.Code, refusal.Reason
+	r.Type, r.Code, r.Reason = kind, refusal.Code, refusal.Reason
 	if refusal.Err != nil {
 		r.Detail = refusal.Err.Error()
 	}

@@ -91,17 +91,18 @@ type ObjectKind string
 
 // The kinds of policy object.
 const (
-	KindSet      ObjectKind = "set"
-	KindIssuer   ObjectKind = "issuer"
-	KindResource ObjectKind = "resource"
-	KindMapping  ObjectKind = "mapping"
-	KindBlock    ObjectKind = "block"
+	KindSet        ObjectKind = "set"
+	KindIssuer     ObjectKind = "issuer"
+	KindResource   ObjectKind = "resource"
+	KindMapping    ObjectKind = "mapping"
+	KindBlock      ObjectKind = "block"
+	KindRevocation ObjectKind = "revocation" // a revoked token; it ends by itself and stands in no history
 )
 
 // Known reports whether the kind is one of the list.
 func (k ObjectKind) Known() bool {
 	switch k {
-	case KindSet, KindIssuer, KindResource, KindMapping, KindBlock:
+	case KindSet, KindIssuer, KindResource, KindMapping, KindBlock, KindRevocation:
 		return true
 	}
 	return false

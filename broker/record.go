@@ -35,12 +35,14 @@ type RecordType string
 
 // The types of record.
 const (
-	RecordExchange    RecordType = "exchange"    // a token was issued or refused
-	RecordSelf        RecordType = "self"        // a workload asked what it may reach
-	RecordUndelivered RecordType = "undelivered" // a token that was recorded did not leave; Of names its record
-	RecordPolicy      RecordType = "policy"      // policy was written past the admin API
-	RecordBlock       RecordType = "block"       // a block was set or lifted past the admin API
-	RecordGap         RecordType = "gap"         // rows before this one may be missing
+	RecordExchange      RecordType = "exchange"    // a token was issued or refused
+	RecordSelf          RecordType = "self"        // a workload asked what it may reach
+	RecordIntrospection RecordType = "introspect"  // a token was shown that was not active for who showed it
+	RecordRevocation    RecordType = "revoke"      // a token was revoked, or was not the caller's to revoke
+	RecordUndelivered   RecordType = "undelivered" // a token that was recorded did not leave; Of names its record
+	RecordPolicy        RecordType = "policy"      // policy was written past the admin API
+	RecordBlock         RecordType = "block"       // a block was set or lifted past the admin API
+	RecordGap           RecordType = "gap"         // rows before this one may be missing
 )
 
 // Position is where a record lies in the chain of its replica.

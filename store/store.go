@@ -32,21 +32,24 @@ type Store interface {
 	Records
 	Keys
 	Replicas
+	broker.Revocations
 	Meta
 }
 
 // Policies is the append-only policy history with its current projection.
 type Policies interface {
 	// Load returns every current object and the revision that it is of, read
-	// in one snapshot. Objects of one kind come in the order of their names.
+	// in one snapshot, revocations among them. Objects of one kind come in the order
+	// of their names. A revocation that is over may be gone without a revision.
 	Load(ctx context.Context) ([]broker.Object, broker.Revision, error)
 	// Changes returns, per object changed after the given revision, its latest
 	// state (Deleted for one that is gone), and the revision they lead to.
 	// Writes that change no object (keys) still move the revision.
 	Changes(ctx context.Context, after broker.Revision) ([]broker.Object, broker.Revision, error)
 	// Write appends one revision, all or nothing, and returns its number.
-	// CodeStale if w.Base is not the current revision; ErrUnknownOutcome if the
-	// commit was sent and not answered.
+	// CodeStale if policy or keys changed after w.Base; a revocation alone makes no
+	// plan stale, or who holds a token could keep policy from being changed.
+	// ErrUnknownOutcome if the commit was sent and not answered.
 	Write(ctx context.Context, w Write) (broker.Revision, error)
 	// Revisions returns up to limit revisions below before (0 means from the
 	// newest), newest first.

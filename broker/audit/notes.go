@@ -77,10 +77,13 @@ func (r *Recorder) Note(x *broker.Record) {
 }
 
 // keyOf reports whether a record may merge with others. What was done past the
-// rules, and tokens that never left, stand each on its own.
+// rules, tokens that never left, and what was revoked, stand each on its own.
 func keyOf(x *broker.Record) (mergeKey, bool) {
 	switch x.Type {
-	case broker.RecordExchange, broker.RecordSelf:
+	case broker.RecordExchange, broker.RecordSelf, broker.RecordIntrospection, broker.RecordRevocation:
+		if x.Type == broker.RecordRevocation && x.Allowed {
+			return mergeKey{}, false
+		}
 		return mergeKey{x.Type, idText(x.Workload.ID), x.Resource, x.Reason}, true
 	}
 	return mergeKey{}, false

@@ -78,6 +78,8 @@ func TestOnlyEqualMerge(t *testing.T) {
 			"resource": func(x *broker.Record) { x.Resource = "orders" },
 			"reason":   func(x *broker.Record) { x.Reason = broker.ReasonDenied },
 			"type":     func(x *broker.Record) { x.Type = broker.RecordSelf },
+			"shown":    func(x *broker.Record) { x.Type = broker.RecordIntrospection },
+			"revoke":   func(x *broker.Record) { x.Type = broker.RecordRevocation },
 		}
 		for id, change := range changes {
 			for range 3 {
@@ -106,8 +108,39 @@ func TestOnlyEqualMerge(t *testing.T) {
 		if e := entry(t, l.all(), "alone"); e.Of != "x" || e.Merged != 0 {
 			t.Errorf("undelivered: %+v", e)
 		}
-		if got := counted(t, l.all()); got != 2+15+1 {
+		if got := counted(t, l.all()); got != 2+21+1 {
 			t.Errorf("%d counted", got)
+		}
+	})
+}
+
+// A revocation whose first record failed stands by itself, where a refusal would
+// merge with another.
+func TestRevocationsDoNotMerge(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		l := &ledger{next: func([]store.RecordRow) (bool, error) { <-release; return true, nil }}
+		c := config(l)
+		c.Limit = 2
+		r, stop := run(t, c)
+		r.Note(refusal("committing"))
+		synctest.Wait()
+		r.Note(refusal("queued"))
+		r.Note(refusal("queued too"))
+		for _, id := range []string{"revoked", "revoked too"} {
+			x := refusal(id)
+			x.Type, x.Allowed = broker.RecordRevocation, true
+			r.Note(x)
+		}
+		close(release)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		for _, id := range []string{"revoked", "revoked too"} {
+			if e := entry(t, l.all(), id); e.Merged != 0 || e.Type != "revoke" || e.Decision != "allowed" {
+				t.Errorf("%+v", e)
+			}
 		}
 	})
 }

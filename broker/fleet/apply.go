@@ -43,7 +43,7 @@ func (f *Follower) recognise(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !f.line.contents.equal(f.line.contents.of(objects)) {
+	if !f.line.contents.equal(f.line.contents.of(objects), f.config.Now()) {
 		return f.regress("revision %d of the store is not the one that was applied", f.applied())
 	}
 	f.line.regressed = false
@@ -144,7 +144,7 @@ func (f *Follower) resync(ctx context.Context) {
 		return
 	}
 	f.report(func(s *Status) { s.Resyncs++ })
-	if f.applied() == at && !was.equal(f.line.contents) {
+	if f.applied() == at && !was.equal(f.line.contents, f.config.Now()) {
 		f.report(func(s *Status) { s.Mismatches++ })
 		f.config.Warn("the policy in memory was not that of the store: it has been replaced", "revision", int64(at), "objects", len(f.line.contents.objects), "before", len(was.objects))
 	}

@@ -3,7 +3,7 @@ package fleet
 import (
 	"encoding/binary"
 	"hash/maphash"
-	"maps"
+	"time"
 
 	"github.com/cambist/cambist/broker"
 )
@@ -14,15 +14,14 @@ import (
 type contents struct {
 	seed    maphash.Seed
 	objects map[uint64]uint64
+	ends    map[uint64]time.Time // of revocations: the store forgets those that are over
 }
 
-func newContents() contents {
-	return contents{seed: maphash.MakeSeed(), objects: map[uint64]uint64{}}
-}
+func newContents() contents { return contents{seed: maphash.MakeSeed()}.of(nil) }
 
 // of returns the contents of these objects alone.
 func (c contents) of(objects []broker.Object) contents {
-	all := contents{seed: c.seed, objects: make(map[uint64]uint64, len(objects))}
+	all := contents{seed: c.seed, objects: make(map[uint64]uint64, len(objects)), ends: map[uint64]time.Time{}}
 	all.apply(objects)
 	return all
 }
@@ -36,12 +35,30 @@ func (c contents) apply(objects []broker.Object) {
 			delete(c.objects, name)
 			continue
 		}
+		if r, err := broker.ParseRevocation(o); o.Kind == broker.KindRevocation && err == nil {
+			c.ends[name] = r.Until
+		}
 		c.objects[name] = c.hash(o.Set, string(o.Body), string(binary.BigEndian.AppendUint64(nil, uint64(o.Revision)))) //nolint:gosec // a revision is not negative
 	}
 }
 
-// equal reports whether both are of the same objects, written by the same revisions.
-func (c contents) equal(other contents) bool { return maps.Equal(c.objects, other.objects) }
+// equal reports whether both are of the same objects, written by the same revisions,
+// but for revocations that are over.
+func (c contents) equal(other contents, now time.Time) bool {
+	return c.within(other, now) && other.within(c, now)
+}
+
+func (c contents) within(other contents, now time.Time) bool {
+	for name, says := range c.objects {
+		if there, ok := other.objects[name]; ok && there == says {
+			continue
+		}
+		if end, ends := c.ends[name]; !ends || now.Before(end) {
+			return false
+		}
+	}
+	return true
+}
 
 // hash keeps the parts apart by their lengths.
 func (c contents) hash(parts ...string) uint64 {

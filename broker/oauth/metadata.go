@@ -15,6 +15,8 @@ type Metadata struct {
 	GrantTypesSupported                        []GrantType       `json:"grant_types_supported"`
 	ResponseTypesSupported                     []string          `json:"response_types_supported"` // none: there is no front channel
 	TokenEndpointAuthMethodsSupported          []string          `json:"token_endpoint_auth_methods_supported"`
+	IntrospectionEndpointAuthMethodsSupported  []string          `json:"introspection_endpoint_auth_methods_supported,omitempty"`
+	RevocationEndpointAuthMethodsSupported     []string          `json:"revocation_endpoint_auth_methods_supported,omitempty"`
 	TokenEndpointAuthSigningAlgValuesSupported []string          `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
 	SubjectTypesSupported                      []string          `json:"subject_types_supported"`
 	IDTokenSigningAlgValuesSupported           []string          `json:"id_token_signing_alg_values_supported"`

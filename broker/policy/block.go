@@ -16,6 +16,7 @@ import (
 // for ever; one that does not even say what it stops stands in badBlocks.
 type block struct {
 	broker.Block
+	kind        broker.ObjectKind // a block or a revocation: each kind has names of its own
 	quarantined bool
 }
 
@@ -80,7 +81,7 @@ func scopeOfBlock(o *broker.Object) (b broker.Block, ok bool) {
 
 func (b *builder) addBlock(o *broker.Object, f *faults) {
 	decoded, err := DecodeBlock(o)
-	added := &block{Block: decoded, quarantined: err != nil}
+	added := &block{Block: decoded, kind: broker.KindBlock, quarantined: err != nil}
 	if err != nil {
 		b.quarantine(true, 1)
 		scope, ok := scopeOfBlock(o)
@@ -91,17 +92,36 @@ func (b *builder) addBlock(o *broker.Object, f *faults) {
 		}
 		f.add("object-unreadable", "", "lift the block and set it again", "%v; until then %s %q is stopped", err, scope.Target, scope.ID)
 	}
+	b.placeBlock(added)
+}
+
+// addRevocation stops a token until it would have expired, and one whose end
+// cannot be read for ever. To everybody who asks it is a block.
+func (b *builder) addRevocation(o *broker.Object, f *faults) {
+	r, err := broker.ParseRevocation(o)
+	if err != nil {
+		b.quarantine(true, 1)
+		f.add("object-unreadable", "", "run a newer cambist", "%v; the token stays revoked", err)
+	}
+	b.placeBlock(&block{
+		Block: broker.Block{Name: o.Name, Target: broker.BlockToken, ID: o.Name, Reason: "revoked", Until: r.Until}, kind: broker.KindRevocation, quarantined: err != nil,
+	})
+}
+
+func (b *builder) placeBlock(added *block) {
 	b.blocks.add(b.next.blockHash(added.Target, added.ID), added)
 	b.blockNames.add(b.next.hash(added.Name), added)
 }
 
-func (b *builder) dropBlock(name string) {
-	b.next.badBlocks = slices.DeleteFunc(b.next.badBlocks, func(x *broker.Block) bool {
-		b.quarantine(x.Name == name, -1)
-		return x.Name == name
-	})
+func (b *builder) dropBlock(kind broker.ObjectKind, name string) {
+	if kind == broker.KindBlock {
+		b.next.badBlocks = slices.DeleteFunc(b.next.badBlocks, func(x *broker.Block) bool {
+			b.quarantine(x.Name == name, -1)
+			return x.Name == name
+		})
+	}
 	b.blockNames.each(b.next.hash(name), func(x *block) bool {
-		if x.Name != name {
+		if x.kind != kind || x.Name != name {
 			return true
 		}
 		b.quarantine(x.quarantined, -1)

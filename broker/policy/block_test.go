@@ -88,3 +88,39 @@ func TestBadBlocksAreCounted(t *testing.T) {
 		t.Errorf("%d quarantined after they are lifted", s.Quarantined())
 	}
 }
+
+// A revocation stops its token until it ends, beside blocks of the same name and of
+// the same token; one that cannot be read stops it for ever, and nothing else.
+func TestRevocations(t *testing.T) {
+	t.Parallel()
+	over, live := broker.Revocation{TokenID: "over", Until: now}, broker.Revocation{TokenID: "live", Until: now.Add(time.Second)}
+	bad := broker.Object{Kind: broker.KindRevocation, Name: "bad", Body: []byte(`{"until":"x"}`)}
+	block, err := policy.BlockObject(broker.Block{Name: "live", Target: broker.BlockToken, ID: "live", Reason: "x", Until: now.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, findings := policy.Compile([]broker.Object{over.Object(1), live.Object(1), bad, block}, 1, options)
+	stopped := func(s *policy.Snapshot, at time.Time) (list []string) {
+		for _, id := range []string{"over", "live", "bad", "other"} {
+			if s.Blocked(at, broker.BlockToken, id, at) != nil {
+				list = append(list, id)
+			}
+		}
+		return list
+	}
+	if d := cmp.Diff([]string{"live", "bad"}, stopped(s, now)); d != "" || s.Quarantined() != 1 || len(findings) != 1 || findings[0].Code != "object-unreadable" {
+		t.Errorf("%s, %v", d, findings)
+	}
+	if d := cmp.Diff([]string{"live", "bad"}, stopped(s, now.Add(time.Minute))); d != "" {
+		t.Errorf("the block ended with the revocation: %s", d)
+	}
+	// Each goes without the other.
+	lifted, _ := s.Apply([]broker.Object{{Kind: broker.KindBlock, Name: "live", Deleted: true}, {Kind: broker.KindRevocation, Name: "bad", Deleted: true}}, 2)
+	if d := cmp.Diff([]string{"live"}, stopped(lifted, now)); d != "" || len(stopped(lifted, now.Add(time.Minute))) != 0 || lifted.Quarantined() != 0 {
+		t.Error(d)
+	}
+	gone, _ := s.Apply([]broker.Object{{Kind: broker.KindRevocation, Name: "live", Deleted: true}}, 2)
+	if d := cmp.Diff([]string{"live", "bad"}, stopped(gone, now.Add(time.Minute))); d != "" {
+		t.Error(d)
+	}
+}

@@ -88,9 +88,14 @@ func (b *builder) change(o *broker.Object) {
 			b.addRule(compileMapping(o, b.next.shared.interner, f), f)
 		}
 	case broker.KindBlock:
-		b.dropBlock(o.Name)
+		b.dropBlock(o.Kind, o.Name)
 		if !o.Deleted {
 			b.addBlock(o, f)
+		}
+	case broker.KindRevocation:
+		b.dropBlock(o.Kind, o.Name)
+		if !o.Deleted {
+			b.addRevocation(o, f)
 		}
 	case broker.KindSet:
 	default:

@@ -256,6 +256,7 @@ func drawChanges(t *rapid.T, state map[string]broker.Object) []broker.Object {
 		body := fmt.Sprintf(`{"target":%q,"id":%q,"reason":"x"%s}`, target, id, rapid.SampledFrom([]string{"", `,"until":"2026-11-24T11:00:00Z"`, `,"until":"x"`}).Draw(t, "until"))
 		pool = append(pool, broker.Object{Kind: broker.KindBlock, Name: "block-" + string(target), Body: []byte(body)})
 	}
+	pool = append(pool, broker.Object{Kind: broker.KindRevocation, Name: "block-workload", Body: []byte(rapid.SampledFrom([]string{"", `{"until":"2026-11-24T11:00:00Z"}`, `{"until":"2030-11-24T11:00:00Z"}`}).Draw(t, "revoked"))})
 	var changes []broker.Object
 	seen := map[string]bool{}
 	for _, key := range slices.Sorted(maps.Keys(state)) {
@@ -277,7 +278,7 @@ func drawChanges(t *rapid.T, state map[string]broker.Object) []broker.Object {
 // describe prints all that a snapshot answers about the world.
 func describe(s *policy.Snapshot) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, s.Mappings(), s.Quarantined(), s.Algorithms(), slices.Sorted(maps.Keys(grants(s))))
+	fmt.Fprintln(&b, s.Mappings(), s.Quarantined(), s.Blocked(now, broker.BlockToken, "block-workload", now) != nil, s.Algorithms(), slices.Sorted(maps.Keys(grants(s))))
 	for _, i := range s.Issuers() {
 		fmt.Fprintln(&b, i.Name, i.URL, i.Quarantined, i.Claims)
 	}

@@ -17,12 +17,12 @@ import (
 )
 
 // exchanger is the straight line, with what it stands on.
-func (s *server) exchanger() tokenapi.Exchanger {
-	return s.metrics.Exchanger(&broker.Exchanger{
+func (s *server) exchanger() *broker.Exchanger {
+	return &broker.Exchanger{
 		Issuer: s.config.Issuer, Limits: s.limits(),
 		Policy: s.follower, Verifier: subject.NewRoute(issued.New(s.config.Issuer, s.ring), oidc.New(s.issuers), s.jwtSVIDs),
 		Ledger: s.metrics.Ledger(s.recorder, s.now), Minter: jwtat.New(s.ring), Now: s.now, NewID: broker.NewID,
-	})
+	}
 }
 
 func (s *server) edge(name string) *web.Edge {
@@ -60,10 +60,11 @@ func (s *server) listenMtls(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	edge := s.edge("mtls")
+	edge, line := s.edge("mtls"), s.exchanger()
 	handler := tokenapi.New(tokenapi.Config{
-		Edge: edge, Authenticator: authenticator, Exchanger: s.exchanger(), Quota: web.NewQuota(s.config.Limits.Rate, s.config.Limits.Burst),
-		Documents: s.documents(), Self: s.config.Limits.Self, Proofs: s.proofs, URL: s.workloadsURL(),
+		Edge: edge, Authenticator: authenticator, Exchanger: s.metrics.Exchanger(line), Quota: web.NewQuota(s.config.Limits.Rate, s.config.Limits.Burst),
+		Documents: s.documents(), Inspector: s.metrics.Inspector(&broker.Inspector{Line: line, Revocations: s.store}), Self: s.config.Limits.Self,
+		Proofs: s.proofs, URL: s.workloadsURL(),
 	})
 	l, err := listen(ctx, endpoint{"mtls", s.config.Mtls.Address, handler, authenticator.TLSConfig(), s.now})
 	if err != nil {

@@ -60,7 +60,7 @@ func (o *Offline) Explain(ctx context.Context, id string) (Explained, error) {
 		return x, err
 	}
 	if x.Why = &why; why.Decision.Allowed != (row.Outcome == outcomeAllowed) {
-		x.Limits = "asked again, the policy of its time decides differently: were --issuer and --own-audiences those of the server?"
+		x.Limits = "asked again, the policy of its time decides differently: were --issuer and --own-audiences those of the server? (A revocation is kept for as long as its token would have lived.)"
 	}
 	return x, nil
 }

@@ -21,6 +21,8 @@ import (
 type Metrics struct {
 	registry  *prometheus.Registry
 	exchanges *prometheus.CounterVec
+	inspected *prometheus.CounterVec
+	revoked   *prometheus.CounterVec
 	requests  *prometheus.HistogramVec
 	records   *prometheus.HistogramVec
 }
@@ -32,6 +34,12 @@ func New(version string) *Metrics {
 		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cambist_token_exchanges_total", Help: "Token requests of authenticated workloads, by grant, result (issued, refused, failed) and reason.",
 		}, []string{"grant", "result", "reason"}),
+		inspected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cambist_token_introspections_total", Help: "Introspections by authenticated workloads, by result (active, inactive, failed) and reason.",
+		}, []string{"result", "reason"}),
+		revoked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cambist_token_revocations_total", Help: "Revocations by authenticated workloads, by result (revoked, ignored, failed) and reason.",
+		}, []string{"result", "reason"}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cambist_http_request_duration_seconds", Help: "Time to answer a request, by listener, route and status.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
@@ -43,7 +51,7 @@ func New(version string) *Metrics {
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "cambist_build_info", Help: "1, with the version that runs."}, []string{"version"})
 	build.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.exchanges, m.requests, m.records, build, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.exchanges, m.inspected, m.revoked, m.requests, m.records, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -17,7 +17,11 @@ import (
 	"github.com/cambist/cambist/broker/telemetry"
 )
 
-type line struct{ err error }
+type line struct {
+	err     error
+	found   broker.Introspection
+	revoked bool
+}
 
 func (l *line) Exchange(context.Context, broker.Workload, broker.ExchangeRequest) (broker.IssuedToken, error) {
 	return broker.IssuedToken{ID: "t"}, l.err
@@ -102,6 +106,52 @@ func TestTimes(t *testing.T) {
 		`cambist_record_append_duration_seconds_count{result="failed"} 1`,
 		`cambist_http_request_duration_seconds_count{listener="mtls",route="/oauth2/token",status="200"} 1`,
 		"cambist_lease_left_seconds 59", "cambist_records_lost_total 3",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func (l *line) Introspect(context.Context, broker.Workload, broker.ExchangeRequest) (broker.Introspection, error) {
+	return l.found, l.err
+}
+
+func (l *line) Revoke(context.Context, broker.Workload, broker.ExchangeRequest) (bool, error) {
+	return l.revoked, l.err
+}
+
+func TestInspectorCounts(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New("v")
+	l := &line{found: broker.Introspection{Token: &broker.Subject{}}}
+	i := m.Inspector(l)
+	ask := func() (broker.Introspection, error) {
+		return i.Introspect(t.Context(), broker.Workload{}, broker.ExchangeRequest{})
+	}
+	if got, err := ask(); err != nil || got.Token != l.found.Token {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	l.found = broker.Introspection{Reason: broker.ReasonBlocked}
+	_, _ = ask()
+	for _, l.revoked = range []bool{true, false} {
+		if revoked, err := i.Revoke(t.Context(), broker.Workload{}, broker.ExchangeRequest{}); err != nil || revoked != l.revoked {
+			t.Fatalf("%v, %v", revoked, err)
+		}
+	}
+	l.err = broker.Unavailable(broker.ReasonLeaseExpired, time.Second, nil)
+	if _, err := i.Revoke(t.Context(), broker.Workload{}, broker.ExchangeRequest{}); !errors.Is(err, l.err) {
+		t.Fatal(err)
+	}
+	if _, err := ask(); !errors.Is(err, l.err) {
+		t.Fatal(err)
+	}
+	text := scrape(t, m)
+	for _, want := range []string{
+		`cambist_token_introspections_total{reason="",result="active"} 1`, `cambist_token_introspections_total{reason="blocked",result="inactive"} 1`,
+		`cambist_token_introspections_total{reason="lease_expired",result="failed"} 1`,
+		`cambist_token_revocations_total{reason="",result="revoked"} 1`, `cambist_token_revocations_total{reason="",result="ignored"} 1`,
+		`cambist_token_revocations_total{reason="lease_expired",result="failed"} 1`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s", want)

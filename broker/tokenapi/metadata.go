@@ -11,17 +11,25 @@ import (
 // not served. workloads is the URL of the mTLS listener, algorithms are those of
 // the published keys, which OpenID clients read as what to accept.
 func Metadata(issuer, workloads string, algorithms []string) ([]byte, error) {
+	methods := []string{"tls_client_auth", "spiffe_x509"}
 	m := oauth.Metadata{
-		Issuer:                                issuer,
-		TokenEndpoint:                         workloads + PathToken,
-		JWKSURI:                               issuer + PathJWKS,
-		GrantTypesSupported:                   []oauth.GrantType{oauth.GrantClientCredentials, oauth.GrantTokenExchange},
-		TokenEndpointAuthMethodsSupported:     []string{"tls_client_auth", "spiffe_x509"},
-		SubjectTypesSupported:                 []string{"public"},
-		IDTokenSigningAlgValuesSupported:      algorithms,
-		DPoPSigningAlgValuesSupported:         proofAlgorithms(),
-		TLSClientCertificateBoundAccessTokens: true,
-		MTLSEndpointAliases:                   map[string]string{"token_endpoint": workloads + PathToken},
+		Issuer:                            issuer,
+		TokenEndpoint:                     workloads + PathToken,
+		JWKSURI:                           issuer + PathJWKS,
+		IntrospectionEndpoint:             workloads + PathIntrospect,
+		RevocationEndpoint:                workloads + PathRevoke,
+		GrantTypesSupported:               []oauth.GrantType{oauth.GrantClientCredentials, oauth.GrantTokenExchange},
+		TokenEndpointAuthMethodsSupported: methods,
+		IntrospectionEndpointAuthMethodsSupported: methods,
+		RevocationEndpointAuthMethodsSupported:    methods,
+		SubjectTypesSupported:                     []string{"public"},
+		IDTokenSigningAlgValuesSupported:          algorithms,
+		DPoPSigningAlgValuesSupported:             proofAlgorithms(),
+		TLSClientCertificateBoundAccessTokens:     true,
+		MTLSEndpointAliases: map[string]string{
+			"token_endpoint": workloads + PathToken, "introspection_endpoint": workloads + PathIntrospect,
+			"revocation_endpoint": workloads + PathRevoke,
+		},
 	}
 	body, err := json.Marshal(m)
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package tokenapi serves the OAuth endpoints: token, self, JWKS and metadata.
+// Package tokenapi serves the OAuth endpoints: token, introspection, revocation,
+// self, JWKS and metadata.
 // It turns HTTP into an ExchangeRequest and an IssuedToken back into HTTP; what
 // may be issued is decided in package broker, what an error looks like in
 // package web.
@@ -23,11 +24,13 @@ import (
 // The paths of the endpoints (design 7, RFC 8414 section 3, OpenID Connect
 // Discovery section 4).
 const (
-	PathToken    = "/oauth2/token"
-	PathSelf     = "/oauth2/self"
-	PathJWKS     = "/oauth2/jwks"
-	PathMetadata = "/.well-known/oauth-authorization-server"
-	PathOpenID   = "/.well-known/openid-configuration"
+	PathToken      = "/oauth2/token"
+	PathIntrospect = "/oauth2/introspect"
+	PathRevoke     = "/oauth2/revoke"
+	PathSelf       = "/oauth2/self"
+	PathJWKS       = "/oauth2/jwks"
+	PathMetadata   = "/.well-known/oauth-authorization-server"
+	PathOpenID     = "/.well-known/openid-configuration"
 )
 
 // Exchanger decides and issues. Implemented by broker.Exchanger and what
@@ -47,15 +50,23 @@ type Documents struct {
 	Metadata func() []byte
 }
 
+// Inspector answers for tokens that were issued. Implemented by broker.Inspector
+// and what decorates it.
+type Inspector interface {
+	Introspect(ctx context.Context, w broker.Workload, r broker.ExchangeRequest) (broker.Introspection, error)
+	Revoke(ctx context.Context, w broker.Workload, r broker.ExchangeRequest) (revoked bool, err error)
+}
+
 // Config says what the API of a workload listener stands on. Every field but
-// Self and Proofs is required.
+// Inspector, Self and Proofs is required.
 type Config struct {
 	Edge          *web.Edge
 	Authenticator authn.Authenticator
 	Exchanger     Exchanger
 	Quota         *web.Quota
 	Documents     Documents
-	Self          bool // serve GET /oauth2/self
+	Inspector     Inspector // serve POST /oauth2/introspect and /oauth2/revoke; nil where tokens are not answered for
+	Self          bool      // serve GET /oauth2/self
 	// Proofs reads DPoP proofs, which must be for the token endpoint under URL,
 	// the base by which workloads reach this listener. Listeners of one server
 	// share it. Without it a request with a proof is refused.
@@ -71,6 +82,10 @@ func New(c Config) http.Handler {
 	r := chi.NewRouter()
 	documents(r, c.Edge, c.Documents)
 	r.Handle(PathToken, c.Edge.OAuth(PathToken, a.token, http.MethodPost))
+	if c.Inspector != nil {
+		r.Handle(PathIntrospect, c.Edge.OAuth(PathIntrospect, a.introspect, http.MethodPost))
+		r.Handle(PathRevoke, c.Edge.OAuth(PathRevoke, a.revoke, http.MethodPost))
+	}
 	if c.Self {
 		r.Handle(PathSelf, c.Edge.OAuth(PathSelf, a.self, http.MethodGet))
 	}

@@ -41,6 +41,8 @@ type line struct {
 	token        broker.IssuedToken
 	err          error
 	reach        []broker.Reachable
+	found        broker.Introspection
+	revoked      bool
 
 	exchanged []broker.ExchangeRequest
 	refused   []broker.ExchangeRequest
@@ -85,7 +87,7 @@ func (l *line) handler(t *testing.T, quota *web.Quota) http.Handler {
 		t.Fatal(err)
 	}
 	return tokenapi.New(tokenapi.Config{
-		Edge: newEdge(), Authenticator: l, Exchanger: l, Quota: quota, Self: true,
+		Edge: newEdge(), Authenticator: l, Exchanger: l, Inspector: l, Quota: quota, Self: true,
 		Documents: tokenapi.Documents{
 			JWKS:     func(time.Time) ([]byte, string) { return []byte(`{"keys":[]}`), `"tag"` },
 			Metadata: func() []byte { return metadata },
@@ -258,15 +260,15 @@ func TestErrorsOfTheLine(t *testing.T) {
 // refusal goes to the record.
 func TestQuota(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{tokenapi.PathToken, tokenapi.PathSelf} {
+	for _, path := range []string{tokenapi.PathToken, tokenapi.PathIntrospect, tokenapi.PathRevoke, tokenapi.PathSelf} {
 		l := &line{token: issued(t)}
 		h := l.handler(t, web.NewQuota(1, 1))
 		ask := func() *httptest.ResponseRecorder {
-			method := http.MethodGet
-			if path == tokenapi.PathToken {
-				method = http.MethodPost
+			method := http.MethodPost
+			if path == tokenapi.PathSelf {
+				method = http.MethodGet
 			}
-			request := httptest.NewRequest(method, path, strings.NewReader("grant_type=client_credentials&audience=a"))
+			request := httptest.NewRequest(method, path, strings.NewReader("grant_type=client_credentials&audience=a&token=x"))
 			request.Header.Set("Content-Type", form)
 			recorder := httptest.NewRecorder()
 			h.ServeHTTP(recorder, request)
@@ -301,6 +303,11 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/oauth2/./token", 404, 404},
 		{"POST", "/oauth2%2Ftoken", 404, 404},
 		{"POST", "/oauth2/toke%6e", 404, 404},
+		{"GET", "/oauth2/introspect", 405, 404},
+		{"GET", "/oauth2/introspect?token=x", 405, 404},
+		{"POST", "/oauth2/introspect?token=x", 400, 404},
+		{"GET", "/oauth2/revoke", 405, 404},
+		{"POST", "/oauth2/revoke?token=x", 400, 404},
 		{"GET", "/oauth2/self", 200, 404},
 		{"POST", "/oauth2/self", 405, 404},
 		{"GET", "/oauth2/jwks", 200, 200},
@@ -348,14 +355,21 @@ func TestMetadata(t *testing.T) {
 	}
 	want := map[string]any{
 		"issuer": "https://cambist.example", "token_endpoint": "https://cambist.example:8443/oauth2/token", "jwks_uri": "https://cambist.example/oauth2/jwks",
-		"grant_types_supported":                      []any{"client_credentials", tokenExchange},
-		"response_types_supported":                   []any{},
-		"token_endpoint_auth_methods_supported":      []any{"tls_client_auth", "spiffe_x509"},
-		"subject_types_supported":                    []any{"public"},
-		"id_token_signing_alg_values_supported":      []any{"ES256"},
-		"dpop_signing_alg_values_supported":          []any{"ES256", "EdDSA", "Ed25519", "PS256", "RS256"}, // standards DP-12
-		"tls_client_certificate_bound_access_tokens": true,
-		"mtls_endpoint_aliases":                      map[string]any{"token_endpoint": "https://cambist.example:8443/oauth2/token"},
+		"introspection_endpoint":                        "https://cambist.example:8443/oauth2/introspect",
+		"revocation_endpoint":                           "https://cambist.example:8443/oauth2/revoke",
+		"revocation_endpoint_auth_methods_supported":    []any{"tls_client_auth", "spiffe_x509"},
+		"introspection_endpoint_auth_methods_supported": []any{"tls_client_auth", "spiffe_x509"},
+		"grant_types_supported":                         []any{"client_credentials", tokenExchange},
+		"response_types_supported":                      []any{},
+		"token_endpoint_auth_methods_supported":         []any{"tls_client_auth", "spiffe_x509"},
+		"subject_types_supported":                       []any{"public"},
+		"id_token_signing_alg_values_supported":         []any{"ES256"},
+		"dpop_signing_alg_values_supported":             []any{"ES256", "EdDSA", "Ed25519", "PS256", "RS256"}, // standards DP-12
+		"tls_client_certificate_bound_access_tokens":    true,
+		"mtls_endpoint_aliases": map[string]any{
+			"token_endpoint": "https://cambist.example:8443/oauth2/token", "introspection_endpoint": "https://cambist.example:8443/oauth2/introspect",
+			"revocation_endpoint": "https://cambist.example:8443/oauth2/revoke",
+		},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

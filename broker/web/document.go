@@ -30,6 +30,13 @@ func Document(w *Response, r *http.Request, d Doc) error {
 	return nil
 }
 
+// WriteEmpty answers 200 with nothing, which no cache keeps.
+func WriteEmpty(w *Response) {
+	noStore(w.Header())
+	w.Header()["Content-Length"] = []string{"0"}
+	w.WriteHeader(http.StatusOK)
+}
+
 // WriteJSON answers 200 with a body that no cache keeps.
 func WriteJSON(w *Response, body []byte) {
 	noStore(w.Header())

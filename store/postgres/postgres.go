@@ -1,6 +1,6 @@
 // Package postgres keeps everything in PostgreSQL, 15 or newer: the store of a
-// fleet. Five pools keep the heartbeat, the policy in force, the record,
-// administration and reports from starving one another.
+// fleet. Six pools keep the heartbeat, the policy in force, the record,
+// revocations, administration and reports from starving one another.
 package postgres
 
 import (
@@ -44,8 +44,8 @@ type Config struct {
 // Store is a PostgreSQL database.
 type Store struct {
 	sqlstore.Store
-	config                                   Config
-	heartbeat, policy, audit, admin, reports *pool
+	config                                                Config
+	heartbeat, policy, audit, revocations, admin, reports *pool
 
 	hosts   []*pgconn.Config // each host of the DSN, if there are several
 	fence   fence
@@ -74,6 +74,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		timeout time.Duration
 	}{
 		{&s.heartbeat, "heartbeat", 1, hotTimeout}, {&s.policy, "policy", 2, slowTimeout}, {&s.audit, "audit", 2, hotTimeout},
+		{&s.revocations, "revocation", 2, hotTimeout},
 		{&s.admin, "admin", 8, slowTimeout}, {&s.reports, "report", 2, slowTimeout},
 	} {
 		made, err := s.newPool(ctx, p.name, p.size, p.timeout)
@@ -83,7 +84,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		*p.to = made
 	}
 	s.hosts = s.heartbeat.hosts()
-	s.Writer, s.Reader, s.Report = s.admin.db, s.policy.db, s.reports.db
+	s.Writer, s.Revoker, s.Reader, s.Report = s.admin.db, s.revocations.db, s.policy.db, s.reports.db
 	s.Limit = longTimeout
 	s.Classify, s.Refused = s.classify, refused
 	s.Changed = notify
@@ -92,7 +93,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 }
 
 func (s *Store) pools() []*pool {
-	return []*pool{s.heartbeat, s.policy, s.audit, s.admin, s.reports}
+	return []*pool{s.heartbeat, s.policy, s.audit, s.revocations, s.admin, s.reports}
 }
 
 // Check refuses a server that is too old or does not sync, and a schema that is

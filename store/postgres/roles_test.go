@@ -78,6 +78,9 @@ var everything = []struct {
 		}
 		return nil
 	}},
+	{"revoke", func(ctx context.Context, s *postgres.Store) error {
+		return s.Revoke(ctx, broker.Revocation{TokenID: fmt.Sprint("t-", logins.Add(1)), At: time.Now(), Until: time.Now().Add(time.Minute)})
+	}},
 	{"append", func(ctx context.Context, s *postgres.Store) error {
 		return s.AppendRecords(ctx, []store.RecordRow{record(logins.Add(1))})
 	}},
@@ -104,10 +107,10 @@ const day = 24 * time.Hour
 func TestRolesOfTheStore(t *testing.T) {
 	t.Parallel()
 	for group, can := range map[string]string{
-		"cambist_issue": "check migrate heartbeat list replicas remove replica wait load changes load at revisions append list records last record list keys stamp",
+		"cambist_issue": "check migrate heartbeat list replicas remove replica wait load changes load at revisions revoke append list records last record list keys stamp",
 		"cambist_admin": "check migrate list replicas wait load changes load at revisions write append list records last record stamp",
 		"cambist_keys":  "check migrate wait list keys insert key update key stamp",
-		"cambist_owner": "check migrate partitions heartbeat list replicas remove replica wait load changes load at revisions write append list records last record list keys insert key update key stamp set stamp",
+		"cambist_owner": "check migrate partitions heartbeat list replicas remove replica wait load changes load at revisions write revoke append list records last record list keys insert key update key stamp set stamp",
 	} {
 		t.Run(group, func(t *testing.T) {
 			t.Parallel()
@@ -158,12 +161,14 @@ func TestRolesOfTheSchema(t *testing.T) {
 		"TRUNCATE records", "TRUNCATE " + partition, "DROP TABLE records", "DROP TABLE " + partition, "ALTER TABLE records DISABLE TRIGGER ALL", "INSERT INTO " + partition + " SELECT * FROM records",
 		"TRUNCATE keys", "DELETE FROM keys", "UPDATE keys SET public = ''", "UPDATE keys SET id = 'x'", "DROP TABLE keys",
 		"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9, true)", "CREATE TABLE mine (n int)", "SET ROLE cambist_owner", "CREATE ROLE mine",
+		"DELETE FROM revocations", "UPDATE revocations SET until = 0", "TRUNCATE revocations", "INSERT INTO revocations (id, at, until, revision) VALUES ('x', 0, 0, 1)",
+		"SELECT revocation_moves_version()", "ALTER FUNCTION revocation_moves_version() SECURITY INVOKER", "DROP TRIGGER revocations_move_version ON revocations",
 		"INSERT INTO store_stamp (stamp) VALUES ('x')", "UPDATE store_stamp SET stamp = 'x'",
 	}, never...)
 	for group, cannot := range map[string][]string{
 		"cambist_issue": append([]string{"UPDATE policy_version SET revision = revision + 1", "INSERT INTO policy_objects VALUES ('mapping', 'x', 's', '{}', 1)", "DELETE FROM policy_objects", "UPDATE keys SET state = 'gone'"}, served...),
-		"cambist_admin": append([]string{"UPDATE keys SET state = 'gone'", "SELECT wrapped FROM keys", "DELETE FROM replicas", "UPDATE replicas SET applied = 9"}, served...),
-		"cambist_keys":  append([]string{"DELETE FROM policy_objects", "INSERT INTO records SELECT * FROM records", "SELECT body FROM records", "INSERT INTO policy_changes VALUES (1, 'mapping', 'x', 's', '{}', false)", "DELETE FROM replicas"}, served...),
+		"cambist_admin": append([]string{"UPDATE keys SET state = 'gone'", "SELECT wrapped FROM keys", "INSERT INTO revocations (id, at, until) VALUES ('x', 0, 0)", "DELETE FROM replicas", "UPDATE replicas SET applied = 9"}, served...),
+		"cambist_keys":  append([]string{"SELECT id FROM revocations", "DELETE FROM policy_objects", "INSERT INTO records SELECT * FROM records", "SELECT body FROM records", "INSERT INTO policy_changes VALUES (1, 'mapping', 'x', 's', '{}', false)", "DELETE FROM replicas"}, served...),
 		"cambist_owner": never,
 	} {
 		t.Run(group, func(t *testing.T) {
@@ -179,6 +184,31 @@ func TestRolesOfTheSchema(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The trigger of a revocation has rights that its caller does not have: it is not
+// led to tables of the caller's own.
+func TestRevocationTriggerIsNotMisled(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.NewMigrated(t, "store", migrate)
+	conn, err := pgx.Connect(t.Context(), login(t, dsn, "cambist_issue"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, text := range []string{
+		"CREATE TEMP TABLE policy_version (revision bigint)", "INSERT INTO pg_temp.policy_version VALUES (41)", "GRANT ALL ON pg_temp.policy_version TO PUBLIC",
+		"INSERT INTO public.revocations (id, at, until) VALUES ('t', 0, (extract(epoch FROM now()) * 1000000)::bigint)",
+	} {
+		if _, err := conn.Exec(t.Context(), text); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	var moved, own, marked int64
+	if err := conn.QueryRow(t.Context(), "SELECT (SELECT revision FROM public.policy_version), (SELECT revision FROM pg_temp.policy_version), (SELECT revision FROM public.revocations)").
+		Scan(&moved, &own, &marked); err != nil || moved != 1 || own != 41 || marked != 1 {
+		t.Errorf("revision %d, of the caller's own table %d, of the revocation %d, %v", moved, own, marked, err)
 	}
 }
 
@@ -203,7 +233,7 @@ func TestOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, postgres.Config{DSN: strings.Replace(dsn, "user=postgres", "user="+name, 1), AllowNoFsync: true})
-	if applied, err := s.Migrate(t.Context()); err != nil || len(applied) != 1 {
+	if applied, err := s.Migrate(t.Context()); err != nil || len(applied) != 2 {
 		t.Fatalf("applied %v, %v", applied, err)
 	}
 	member := open(t, postgres.Config{DSN: login(t, dsn, "cambist_owner"), AllowNoFsync: true})

@@ -59,6 +59,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	s := &Store{lock: lock, change: make(chan struct{})}
 	s.Writer = func() *sql.DB { return s.writer }
+	s.Revoker = s.Writer
 	s.Reader = func() *sql.DB { return s.readers }
 	s.Report = s.Reader
 	s.Limit = time.Minute

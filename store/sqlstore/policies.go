@@ -18,6 +18,11 @@ func (s *Store) Load(ctx context.Context) (objects []broker.Object, at broker.Re
 			return err
 		}
 		objects, err = query(ctx, tx, scanObject, `SELECT kind, name, set_name, body, false, revision FROM policy_objects ORDER BY kind, name`)
+		if err != nil {
+			return err
+		}
+		revoked, err := revocations(ctx, tx, 0, at)
+		objects = append(objects, revoked...)
 		return err
 	})
 	return objects, at, operation("load policy", err)
@@ -32,7 +37,11 @@ func (s *Store) Changes(ctx context.Context, after broker.Revision) (objects []b
 		if at, err = current(ctx, tx); err != nil {
 			return err
 		}
-		objects, err = query(ctx, tx, scanObject, text, int64(after))
+		if objects, err = query(ctx, tx, scanObject, text, int64(after)); err != nil {
+			return err
+		}
+		revoked, err := revocations(ctx, tx, after, at)
+		objects = append(objects, revoked...)
 		return err
 	})
 	return objects, at, operation("load policy changes", err)
@@ -44,7 +53,11 @@ func (s *Store) LoadAt(ctx context.Context, at broker.Revision) (objects []broke
 		WHERE c.revision = (SELECT max(l.revision) FROM policy_changes l WHERE l.kind = c.kind AND l.name = c.name AND l.revision <= $1)
 		AND NOT c.deleted ORDER BY c.kind, c.name`
 	err = s.read(ctx, s.Report(), func(ctx context.Context, tx *sql.Tx) error {
-		objects, err = query(ctx, tx, scanObject, text, int64(at))
+		if objects, err = query(ctx, tx, scanObject, text, int64(at)); err != nil {
+			return err
+		}
+		revoked, err := revocations(ctx, tx, 0, at)
+		objects = append(objects, revoked...)
 		return err
 	})
 	return objects, operation("load policy", err)

@@ -13,9 +13,10 @@ import (
 
 // Store implements the roles of package store over the handles of a room.
 type Store struct {
-	Writer func() *sql.DB // policy and keys, written
-	Reader func() *sql.DB // policy and keys as they are in force: what a replica follows
-	Report func() *sql.DB // history, replicas and the record, read
+	Writer  func() *sql.DB // policy and keys, written
+	Revoker func() *sql.DB // revocations, written
+	Reader  func() *sql.DB // policy and keys as they are in force: what a replica follows
+	Report  func() *sql.DB // history, replicas and the record, read
 	// Limit bounds every operation, also on a database that answers nothing.
 	Limit time.Duration
 	// Classify turns an error of the driver into a *broker.Error.
@@ -32,26 +33,16 @@ type Store struct {
 	Snapshot *sql.TxOptions
 }
 
-// write runs f in one transaction; any error rolls back all of it, except one of
-// the commit itself: then store.ErrUnknownOutcome.
-func (s *Store) write(ctx context.Context, f func(context.Context, *sql.Tx) (broker.Revision, error)) (broker.Revision, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.Limit)
-	defer cancel()
-	tx, err := s.Writer().BeginTx(ctx, nil)
-	if err != nil {
-		return 0, s.Classify(err)
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
-	revision, err := f(ctx, tx)
-	if err != nil {
-		return 0, s.Classify(err)
-	}
-	if s.Changed != nil {
-		if err := s.Changed(ctx, tx, revision); err != nil {
-			return 0, s.Classify(err)
+// write runs f in one transaction that moves the revision, and tells who waits for
+// that; any error rolls back all of it, except one of the commit itself: then
+// store.ErrUnknownOutcome.
+func (s *Store) write(ctx context.Context, f func(context.Context, *sql.Tx) (broker.Revision, error)) (revision broker.Revision, err error) {
+	err = s.transact(ctx, s.Writer(), func(ctx context.Context, tx *sql.Tx) error {
+		if revision, err = f(ctx, tx); err != nil || s.Changed == nil {
+			return err
 		}
-	}
-	err = s.commit(tx)
+		return s.Changed(ctx, tx, revision)
+	})
 	if s.Committed != nil && (err == nil || errors.Is(err, store.ErrUnknownOutcome)) {
 		s.Committed()
 	}
@@ -59,6 +50,21 @@ func (s *Store) write(ctx context.Context, f func(context.Context, *sql.Tx) (bro
 		return 0, err
 	}
 	return revision, nil
+}
+
+// transact runs f in one transaction. Errors are as for write.
+func (s *Store) transact(ctx context.Context, db *sql.DB, f func(context.Context, *sql.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return s.Classify(err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
+	if err := f(ctx, tx); err != nil {
+		return s.Classify(err)
+	}
+	return s.commit(tx)
 }
 
 // commit commits. Only what the database itself refused is known not to be there.
@@ -107,15 +113,22 @@ func query[T any](ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) (T, erro
 }
 
 // bump locks the version row and moves it on. base is what the caller saw, or
-// store.AnyRevision.
+// store.AnyRevision. Revocations leave no line of history, and make nothing stale.
 func bump(ctx context.Context, tx *sql.Tx, base broker.Revision) (broker.Revision, error) {
 	const text = `UPDATE policy_version SET revision = revision + 1 RETURNING revision`
 	var revision broker.Revision
 	if err := tx.QueryRowContext(ctx, text).Scan(&revision); err != nil {
 		return 0, err
 	}
-	if base >= 0 && revision != base+1 {
-		return 0, broker.Errorf(broker.CodeStale, broker.ReasonPolicyMoved, "the policy is at revision %d, the change was made against %d; plan again", revision-1, base)
+	if base < 0 {
+		return revision, nil
+	}
+	var newest broker.Revision
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(revision), 0) FROM policy_revisions`).Scan(&newest); err != nil {
+		return 0, err
+	}
+	if newest > base || base >= revision {
+		return 0, broker.Errorf(broker.CodeStale, broker.ReasonPolicyMoved, "the policy is at revision %d, the change was made against %d; plan again", newest, base)
 	}
 	return revision, nil
 }

@@ -37,7 +37,13 @@ func Run(t *testing.T, open Opener) {
 		"large":      testLarge,
 		"stamp":      testStamp,
 		"bad values": testBadValues,
-		"check":      func(t *testing.T, s store.Store) { must(t, s.Check(t.Context())) },
+
+		"revocations":           testRevocations,
+		"revocations and plans": testRevocationsAndPlans,
+		"revocations end":       testRevocationsEnd,
+		"bad revocations":       testBadRevocations,
+		"revokers":              testRevokers,
+		"check":                 func(t *testing.T, s store.Store) { must(t, s.Check(t.Context())) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

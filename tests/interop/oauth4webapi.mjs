@@ -1,5 +1,6 @@
-// oauth4webapi: discovery (RFC 8414), a token exchange (RFC 8693), and the
-// check of an access token as a resource server makes it (RFC 9068).
+// oauth4webapi: discovery (RFC 8414), a token exchange (RFC 8693), the check of
+// an access token as a resource server makes it (RFC 9068), introspection (RFC
+// 7662) and revocation (RFC 7009).
 import * as oauth from 'oauth4webapi'
 import { assert, exchange, fetch, idToken, world } from './world.mjs'
 
@@ -22,6 +23,16 @@ for (const algorithm of ['oauth2', 'oidc']) {
   let refused
   try { await oauth.validateJwtAccessToken(as, request, 'https://other.example', options) } catch (e) { refused = e }
   assert(refused, 'refused for another audience')
+
+  const introspect = async () => oauth.processIntrospectionResponse(as, client,
+    await oauth.introspectionRequest(as, client, oauth.TlsClientAuth(), token.access_token, options))
+  const active = await introspect()
+  assert(active.active && active.scope === 'orders.write' && active.client_id === world.workload && active.sub === undefined, 'active')
+  const revoke = async () => oauth.processRevocationResponse(
+    await oauth.revocationRequest(as, client, oauth.TlsClientAuth(), token.access_token, options))
+  await revoke()
+  await revoke()
+  while ((await introspect()).active) await new Promise(resolve => setTimeout(resolve, 50)) // the next heartbeat
 
   const refusal = await oauth.genericTokenEndpointRequest(as, client, oauth.TlsClientAuth(), exchange, {
     subject_token: world.userToken, subject_token_type: idToken, audience: 'https://nowhere.example',

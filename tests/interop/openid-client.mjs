@@ -1,5 +1,5 @@
 // openid-client: discovery as OpenID Connect and as OAuth, client credentials,
-// and a token exchange as a generic grant.
+// a token exchange as a generic grant, introspection and revocation.
 import * as client from 'openid-client'
 import { assert, exchange, fetch, idToken, world } from './world.mjs'
 
@@ -12,5 +12,9 @@ for (const algorithm of ['oidc', 'oauth2']) {
   assert(token.access_token && token.scope === 'orders.write', 'exchange')
   const own = await client.clientCredentialsGrant(config, { audience: world.ownAudience })
   assert(own.access_token && own.scope === 'ledger.read', 'client credentials')
+  const active = await client.tokenIntrospection(config, own.access_token)
+  assert(active.active && active.aud === world.ownAudience && active.token_type === 'Bearer', 'active')
+  await client.tokenRevocation(config, own.access_token)
+  while ((await client.tokenIntrospection(config, own.access_token)).active) await new Promise(resolve => setTimeout(resolve, 50)) // the next heartbeat
 }
 console.log('ok')
