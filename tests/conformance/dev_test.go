@@ -27,12 +27,14 @@ resources:
 - {name: orders, uri: https://orders.dev.cambist.invalid, served_by: [shop/orders], scopes: {orders.read: ["GET /**"], orders.write: ["POST /**"], orders.admin: ["DELETE /**"]}, default_scopes: [orders.read]}
 - {name: ledger, uri: https://ledger.dev.cambist.invalid, served_by: [finance/ledger], scopes: {ledger.read: ["GET /**"], ledger.write: ["POST /**"]}}
 - {name: sealed, uri: https://sealed.dev.cambist.invalid, served_by: [shop/sealed], scopes: {open: ["* /**"]}, binding: certificate}
+- {name: keyed, uri: https://keyed.dev.cambist.invalid, served_by: [shop/keyed], scopes: {open: ["* /**"]}, binding: dpop}
 - {name: vault, uri: https://vault.dev.cambist.invalid, served_by: [shop/vault], scopes: {open: ["* /**"]}, default_scopes: [open]}
 allow:
 - {name: web-ledger, from: shop/web, to: ledger, scopes: [ledger.read]}
 - {name: web-orders, from: shop/web, for: corp, to: orders, scopes: [orders.read, orders.write]}
 - {name: orders-ledger, from: shop/orders, for: corp, having: [orders.write], to: ledger, scopes: [ledger.write]}
 - {name: web-sealed, from: shop/web, to: sealed, scopes: [open]}
+- {name: web-keyed, from: shop/web, to: keyed, scopes: [open]}
 - {name: vault-own, from: shop/vault, to: vault, scopes: [open]}
 `
 
@@ -47,6 +49,7 @@ self: {audience: https://ledger.dev.cambist.invalid, scope: ledger.read, more_sc
 exchange: {audience: https://orders.dev.cambist.invalid, scope: orders.write, more_scope: orders.admin, default_scope: orders.read}
 onward: {audience: https://ledger.dev.cambist.invalid, scope: ledger.write}
 bound: {audience: https://sealed.dev.cambist.invalid, scope: open}
+dpop: {audience: https://keyed.dev.cambist.invalid, scope: open}
 forbidden: {audience: https://vault.dev.cambist.invalid, scope: open}
 subject:
   type: urn:ietf:params:oauth:token-type:id_token

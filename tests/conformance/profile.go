@@ -27,6 +27,7 @@ type profile struct {
 	Exchange  *target            `yaml:"exchange"`  // what caller may have for the subject token
 	Onward    *target            `yaml:"onward"`    // what next may have for the token of that exchange
 	Bound     *target            `yaml:"bound"`     // what caller may have by client_credentials, bound to its certificate
+	DPoP      *target            `yaml:"dpop"`      // what caller may have by client_credentials, bound to the key of a DPoP proof
 	Forbidden *target            `yaml:"forbidden"` // a target that exists and that caller may not have
 	Subject   *subject           `yaml:"subject"`
 	SPIFFE    *authority         `yaml:"spiffe"`     // a CA that the server trusts for client certificates

@@ -54,9 +54,9 @@ func badWorld(t *testing.T, token http.HandlerFunc) []string {
 		_, _ = fmt.Fprint(w, `{"keys":[{"kty":"oct","k":"AAAA"}]}`)
 	})
 	mux.HandleFunc(wellKnown, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, `{"issuer":%q,"token_endpoint":%q,"jwks_uri":%q,"made_up":true,"authorization_endpoint":"http://x#y","response_types_supported":["code"],
+		_, _ = fmt.Fprintf(w, `{"issuer":%q,"token_endpoint":%q,"jwks_uri":%q,"made_up":true,"authorization_endpoint":"http://x#y","introspection_endpoint":%q,"revocation_endpoint":%q,"dpop_signing_alg_values_supported":["ES256"],"response_types_supported":["code"],
 			"token_endpoint_auth_methods_supported":["none","client_secret_post"],"tls_client_certificate_bound_access_tokens":false,"mtls_endpoint_aliases":{"token_endpoint":%q,"x":"y"}}`,
-			issuer+"/", issuer+"/token", issuer+"/keys", issuer+"/token")
+			issuer+"/", issuer+"/token", issuer+"/keys", issuer+"/token", issuer+"/token", issuer+"/token")
 	})
 	write(t, filepath.Join(dir, "trust.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	ca := strange()
@@ -78,6 +78,7 @@ self: {audience: "https://a.invalid", scope: read, more_scope: write}
 exchange: {audience: "https://a.invalid", scope: read, more_scope: write}
 onward: {audience: "https://b.invalid", scope: read}
 bound: {audience: "https://c.invalid", scope: read}
+dpop: {audience: "https://e.invalid", scope: read}
 forbidden: {audience: "https://d.invalid", scope: read}
 subject: {type: "urn:ietf:params:oauth:token-type:id_token", key: key.pem, typ: JWT, claims: {iss: "https://i.invalid", sub: u, aud: x}, actor: a, delegates: true}
 spiffe: {ca: ca.pem, trust_domain: td.invalid, id: "spiffe://td.invalid/a"}
