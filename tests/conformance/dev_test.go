@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -72,6 +73,9 @@ type places struct {
 	dir    string
 	binary string
 	users  string // address of the OpenID issuer
+	pid    int
+	stop   func() // ends the server; what it logged is then in log
+	log    *bytes.Buffer
 }
 
 func must(t *testing.T, err error) {
@@ -93,21 +97,24 @@ func startDev(t *testing.T) places {
 	}
 	write(t, filepath.Join(p.dir, "policy.yaml"), fmt.Sprintf(document, p.users))
 	write(t, filepath.Join(p.dir, "profile.yaml"), fmt.Sprintf(profileText, p.dir, p.users))
-	server := exec.Command(p.binary, "dev", "--json", "-f", filepath.Join(p.dir, "policy.yaml"), "--data", filepath.Join(p.dir, "data"), //nolint:gosec // our own command; it is ended by hand
+	server := exec.Command(p.binary, "dev", "--json", "--verbose", "-f", filepath.Join(p.dir, "policy.yaml"), "--data", filepath.Join(p.dir, "data"), //nolint:gosec // our own command; it is ended by hand
 		"--mtls-address", "127.0.0.1:0", "--users-address", p.users, "--ops-address", "127.0.0.1:0")
-	var log bytes.Buffer
-	server.Stderr = &log
+	p.log = &bytes.Buffer{}
+	server.Stderr = p.log
 	out, err := server.StdoutPipe()
 	must(t, err)
 	must(t, server.Start())
-	t.Cleanup(func() {
+	p.pid = server.Process.Pid
+	p.stop = sync.OnceFunc(func() {
 		_ = server.Process.Signal(syscall.SIGTERM)
 		_ = server.Wait()
 	})
+	t.Cleanup(p.stop)
 	reader := bufio.NewReader(out)
 	line, err := reader.ReadBytes('\n')
 	if err != nil {
-		t.Fatalf("it did not start: %v: %s", err, log.String())
+		p.stop()
+		t.Fatalf("it did not start: %v: %s", err, p.log)
 	}
 	go io.Copy(io.Discard, reader) // until it ends
 	must(t, json.Unmarshal(line, &p))
