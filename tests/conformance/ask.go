@@ -50,6 +50,14 @@ func (a answer) text(name string) string {
 	return text
 }
 
+// said is the answer in a few words.
+func (a answer) said() string {
+	if a.err != nil {
+		return "none: " + a.err.Error()
+	}
+	return strings.TrimSpace(strconv.Itoa(a.status) + " " + a.text("error"))
+}
+
 // exchanged is a request and its answer as the report shows them.
 type exchanged struct{ request, answer string }
 
@@ -262,20 +270,23 @@ func (t *t) caller(form url.Values) answer { return t.ask(call{client: "caller",
 // granted holds that a token was given, and returns the body.
 func (t *t) granted(a answer, what string) map[string]any {
 	members, err := a.object()
-	t.must(err == nil && a.status == http.StatusOK && a.text("access_token") != "", "%s: refused with %d %s %v", what, a.status, a.text("error"), a.err)
+	t.must(err == nil && a.status == http.StatusOK && a.text("access_token") != "", "%s: want a token, the answer is %s", what, a.said())
 	return members
 }
 
 // refused holds that no token was given, with one of these errors; none means any.
 func (t *t) refused(a answer, what string, want ...string) {
-	code := a.text("error")
+	code, wanted := a.text("error"), strings.Join(want, " or ")
+	if len(want) == 0 {
+		wanted = "a refusal"
+	}
 	t.hold(a.err == nil && a.status >= 400 && a.status < 500 && a.text("access_token") == "" && (len(want) == 0 || slices.Contains(want, code)),
-		"%s: answered with %d %s %v, want %s", what, a.status, code, a.err, strings.Join(want, " or "))
+		"%s: want %s, the answer is %s", what, wanted, a.said())
 }
 
 // noToken is refused where the connection may end instead.
 func (t *t) noToken(a answer, what string) {
-	t.hold(a.err != nil || a.status >= 400 && a.status < 500 && a.text("access_token") == "", "%s: answered with %d", what, a.status)
+	t.hold(a.err != nil || a.status >= 400 && a.status < 500 && a.text("access_token") == "", "%s: want a refusal, the answer is %s", what, a.said())
 }
 
 // subjectRefused sends a subject token that must not be taken (RFC 8693 section

@@ -60,9 +60,9 @@ func (p *prover) proof(header, claims map[string]any) string {
 }
 
 // prove sends proofs. A server that wants its nonce in them gets it.
-func (t *t) prove(p *prover, make func() []string) answer {
+func (t *t) prove(p *prover, proofs func() []string) answer {
 	send := func() answer {
-		return t.ask(call{client: "caller", form: self(t.profile.DPoP), header: http.Header{"Dpop": make()}})
+		return t.ask(call{client: "caller", form: self(t.profile.DPoP), header: http.Header{"Dpop": proofs()}})
 	}
 	a := send()
 	if nonce := a.header.Get("DPoP-Nonce"); a.text("error") == "use_dpop_nonce" && nonce != "" && nonce != p.nonce {
@@ -76,8 +76,8 @@ func (t *t) goodProof(p *prover, what string) map[string]any {
 	return t.granted(t.prove(p, func() []string { return []string{p.proof(nil, nil)} }), what)
 }
 
-func (t *t) badProof(p *prover, what string, make func() string) {
-	a := t.prove(p, func() []string { return []string{make()} })
+func (t *t) badProof(p *prover, what string, proof func() string) {
+	a := t.prove(p, func() []string { return []string{proof()} })
 	t.refused(a, what, "invalid_dpop_proof")
 	t.hold(a.err != nil || a.status == http.StatusBadRequest, "%s: %d", what, a.status)
 }

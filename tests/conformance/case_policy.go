@@ -88,9 +88,10 @@ func badSubjects(t *t) {
 	t.subjectRefused(f.with(map[string]any{"exp": now - 3600, "iat": now - 7200}), "expired")
 	t.subjectRefused(f.with(map[string]any{"nbf": now + 3600}), "not valid yet")
 	t.subjectRefused(f.with(map[string]any{"iss": "https://nobody.invalid"}), "an unknown issuer")
-	token := f.good()
-	t.subjectRefused(token[:strings.LastIndexByte(token, '.')+1]+b64(make([]byte, 64)), "a signature of zeros")
-	t.subjectRefused(f.good()[:strings.LastIndexByte(token, '.')]+token[strings.LastIndexByte(token, '.'):], "the signature of another token")
+	one, other := f.good(), f.good()
+	end := func(token string) int { return strings.LastIndexByte(token, '.') + 1 }
+	t.subjectRefused(one[:end(one)]+b64(make([]byte, 64)), "a signature of zeros")
+	t.subjectRefused(one[:end(one)]+other[end(other):], "the signature of another token")
 	t.subjectRefused("x", "no token")
 }
 

@@ -56,7 +56,8 @@ type suite struct {
 	metadata map[string]any
 	token    string // URL of the token endpoint for the clients of the profile
 	trust    *x509.CertPool
-	clients  map[string]*http.Client
+	clients  map[string]*http.Client // by name in the profile
+	made     []*http.Client          // these and others
 
 	issued int // tokens that the server has given
 }
@@ -83,8 +84,11 @@ func newSuite(ctx context.Context, issuer string, p *profile) (*suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.metadata, err = a.object(); err != nil || a.status != http.StatusOK {
-		return nil, fmt.Errorf("the metadata cannot be read: %d, %w", a.status, err)
+	if a.status != http.StatusOK {
+		return nil, fmt.Errorf("the metadata cannot be read: the server answered with %d", a.status)
+	}
+	if s.metadata, err = a.object(); err != nil {
+		return nil, fmt.Errorf("the metadata cannot be read: %w", err)
 	}
 	s.token, _ = s.metadata["token_endpoint"].(string)
 	if alias, ok := s.metadata["mtls_endpoint_aliases"].(map[string]any); ok && p.client("caller").tls != nil {
@@ -121,11 +125,13 @@ func (s *suite) showing(certificate *tls.Certificate) *http.Client {
 	if certificate != nil {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
 	}
-	return &http.Client{
+	c := &http.Client{
 		Timeout:       answerTime,
 		Transport:     &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 64 << 10},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	s.made = append(s.made, c)
+	return c
 }
 
 // run runs cases one after the other.
@@ -135,7 +141,7 @@ func (s *suite) run(ctx context.Context, chosen []testCase) *report {
 		r.add(s.runCase(ctx, c))
 	}
 	r.Issued = s.issued
-	for _, c := range s.clients {
+	for _, c := range s.made {
 		c.CloseIdleConnections()
 	}
 	return r
