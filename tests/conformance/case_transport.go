@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"encoding/base64"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -114,10 +115,11 @@ func unknownParameter(t *t) {
 
 func controls(t *t) {
 	form := t.good()
-	for name := range form {
-		for _, bad := range []string{"\x00", "\x1f", "\x7f", "\r\n", "\xff"} {
-			t.refused(t.caller(set(form, name, form.Get(name)+bad)), name)
+	for _, bad := range []string{"\x00", "\x1f", "\x7f", "\r\n", "\xff"} {
+		for name := range form {
+			t.refused(t.caller(set(form, name, form.Get(name)+bad)), fmt.Sprintf("%s with %q", name, bad))
 		}
+		t.refused(t.caller(set(form, "unknown", "a"+bad)), fmt.Sprintf("an unknown parameter with %q", bad), "invalid_request")
 	}
 }
 
@@ -129,11 +131,15 @@ func bounds(t *t) {
 	t.refused(t.caller(set(form, "subject_token", long[:20<<10]+".a.a")), "a token of 20 KiB", "invalid_request")
 	many := copied(form)
 	for _, name := range []string{"audience", "resource"} {
-		for range 101 {
-			many.Add(name, "https://target.invalid")
+		for range 100 * len(form[name]) {
+			many.Add(name, form.Get(name))
 		}
 	}
-	t.refused(t.caller(many), "202 targets", "invalid_request", "invalid_target")
+	t.refused(t.caller(many), "the same target 101 times", "invalid_request", "invalid_target")
+	if t.profile.Subject != nil && t.profile.Exchange != nil && t.profile.Subject.forger.key != nil {
+		padded := t.profile.Subject.forger.with(map[string]any{"pad": long[:100<<10]})
+		t.noToken(t.caller(set(form, "subject_token", padded)), "a token that is good, and has 100 KiB")
+	}
 	t.refused(t.caller(set(form, "scope", strings.TrimSuffix(strings.Repeat("a ", 10_000), " "))), "10 000 scopes", "invalid_request", "invalid_scope")
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -46,7 +47,9 @@ func badWorld(t *testing.T, token http.HandlerFunc) []string {
 	dir := t.TempDir()
 	var issuer string
 	mux := http.NewServeMux()
-	server := httptest.NewTLSServer(mux)
+	server := httptest.NewUnstartedServer(mux)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS10}
+	server.StartTLS()
 	t.Cleanup(server.Close)
 	issuer = server.URL
 	mux.HandleFunc("/token", token)
@@ -91,9 +94,8 @@ max_actors: 4
 // other case must fail against one of them: a case that never fails proves
 // nothing.
 var fair = map[string]string{
-	"HX-11": "httptest speaks TLS 1.2 and no plain HTTP on that port",
-	"MD-1":  "the address of the server is a good issuer",
-	"OE-6":  "its clients show certificates",
+	"MD-1": "the address of the server is a good issuer",
+	"OE-6": "its clients show certificates",
 }
 
 func TestEveryCaseCanFail(t *testing.T) {
