@@ -137,7 +137,7 @@ func unverified(t *t) {
 	t.notProven(a.make(leafOptions{dns: []string{"localhost"}}), "without an ID")
 }
 
-// ids holds that certificates with these URI SANs prove nobody.
+// notIDs holds that certificates with these URI SANs prove nobody.
 func (t *t) notIDs(uris ...string) {
 	a := t.needSPIFFE()
 	for _, uri := range uris {

@@ -26,7 +26,7 @@ func tokenCases() []testCase {
 	}
 }
 
-// token returns the good token of the profile, which must be a JWT.
+// jwt returns the good token of the profile, which must be a JWT.
 func (t *t) jwt() string {
 	token := str(t.granted(t.caller(t.good()), "the good request of the profile"), "access_token")
 	t.need(payload(token) != nil, "the access token is not a JWT")

@@ -214,7 +214,7 @@ func (t *t) must(holds bool, format string, args ...any) {
 	}
 }
 
-// needCaller, needSubject and the like are what many cases stand on.
+// needExchange returns what an exchange stands on.
 func (t *t) needExchange() (*target, *forger) {
 	t.need(t.profile.Exchange != nil && t.profile.Subject != nil, "the profile has no exchange and subject")
 	return t.profile.Exchange, t.profile.Subject.forger

@@ -48,7 +48,7 @@ func badWorld(t *testing.T, token http.HandlerFunc) []string {
 	var issuer string
 	mux := http.NewServeMux()
 	server := httptest.NewUnstartedServer(mux)
-	server.TLS = &tls.Config{MinVersion: tls.VersionTLS10}
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS10} //nolint:gosec // it is a bad server
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	issuer = server.URL
