@@ -176,6 +176,10 @@ func (t *t) authenticate(c *call, header http.Header) {
 		pair := &http.Request{Header: header}
 		pair.SetBasicAuth(url.QueryEscape(known.ID), url.QueryEscape(known.secret))
 	default:
+		if known.Assertion != nil && !c.form.Has("client_assertion") && !c.form.Has("client_assertion_type") {
+			c.form.Set("client_assertion_type", known.Assertion.Type)
+			c.form.Set("client_assertion", known.Assertion.forger.good()) // a new one each time: it may be good only once
+		}
 		if known.ID != "" && !c.form.Has("client_id") {
 			c.form.Set("client_id", known.ID)
 		}

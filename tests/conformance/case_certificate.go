@@ -218,6 +218,8 @@ func methodNames(t *t) {
 		t.hold(strings.Contains(methods, "spiffe_x509"), "X.509-SVIDs are taken, and the methods are %s", methods)
 	case c.tls != nil:
 		t.hold(strings.Contains(methods, "tls_client_auth"), "certificates are taken, and the methods are %s", methods)
+	case c.Assertion != nil:
+		t.hold(strings.Contains(methods, "_jwt"), "assertions are taken, and the methods are %s", methods)
 	default:
 		t.hold(strings.Contains(methods, "client_secret"), "secrets are taken, and the methods are %s", methods)
 	}

@@ -162,6 +162,7 @@ func noFrontChannel(t *t) {
 }
 
 func boundMetadata(t *t) {
+	t.need(t.needClient("caller").tls != nil, "the client shows no certificate")
 	says, _ := t.metadata["tls_client_certificate_bound_access_tokens"].(bool)
 	t.hold(says == (t.profile.Bound != nil), "tls_client_certificate_bound_access_tokens is %v, and the profile has a bound target: %t", t.metadata["tls_client_certificate_bound_access_tokens"], t.profile.Bound != nil)
 }

@@ -60,9 +60,8 @@ func onlyForms(t *t) {
 }
 
 func brokenForms(t *t) {
-	form := t.withClient(t.good()).Encode()
 	for _, broken := range []string{"&x=%zz", "&x=%", "&x=%4", "&%zz=x", ";x=y", "&x=a;b"} {
-		t.refused(t.ask(call{client: "caller", body: form + broken}), broken, "invalid_request")
+		t.refused(t.ask(call{client: "caller", body: t.withClient(t.good()).Encode() + broken}), broken, "invalid_request")
 	}
 }
 
@@ -77,9 +76,9 @@ func (t *t) withClient(form url.Values) url.Values {
 }
 
 func repeated(t *t) {
-	form := t.withClient(t.good())
 	for _, name := range []string{"grant_type", "scope", "subject_token", "subject_token_type", "actor_token", "actor_token_type", "requested_token_type",
 		"client_id", "client_assertion", "client_assertion_type", "assertion"} {
+		form := t.withClient(t.good())
 		value := form.Get(name)
 		if value == "" {
 			value = "x"

@@ -41,7 +41,7 @@ func newForger(key crypto.Signer, s *subject) (*forger, error) {
 		f.alg = "EdDSA"
 	}
 	if f.alg == "" {
-		return nil, fmt.Errorf("subject.key: %T is not P-256, RSA or Ed25519", key)
+		return nil, fmt.Errorf("%s: %T is not P-256, RSA or Ed25519", s.Key, key)
 	}
 	if f.kid == "" {
 		sum, err := (&jose.JSONWebKey{Key: key.Public()}).Thumbprint(crypto.SHA256)

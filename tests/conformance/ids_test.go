@@ -55,7 +55,7 @@ func TestIDs(t *testing.T) {
 		}
 		listed[r.id] = r
 		count[group(r.id)]++
-		if have[r.id] != (r.how == "case") {
+		if waits := r.how == "not-built"; have[r.id] != (r.how == "case") && !(waits && have[r.id]) { // a case may be there before its feature
 			t.Errorf("%s is listed as %q, and the suite has a case for it: %t", r.id, r.how, have[r.id])
 		}
 		switch r.how {

@@ -41,12 +41,13 @@ type profile struct {
 
 // client is how somebody authenticates.
 type client struct {
-	ID          string `yaml:"client_id"`   // sent as client_id, if set
-	Certificate string `yaml:"certificate"` // PEM chain: mutual TLS
-	Key         string `yaml:"key"`
-	SecretFile  string `yaml:"secret_file"` // a client secret, alone in a file
-	Basic       bool   `yaml:"basic"`       // the secret goes into the Authorization header, not into the form
-	Sub         string `yaml:"sub"`         // the sub that a token of the client itself has; client_id without
+	ID          string   `yaml:"client_id"`   // sent as client_id, if set
+	Certificate string   `yaml:"certificate"` // PEM chain: mutual TLS
+	Key         string   `yaml:"key"`
+	SecretFile  string   `yaml:"secret_file"` // a client secret, alone in a file
+	Basic       bool     `yaml:"basic"`       // the secret goes into the Authorization header, not into the form
+	Assertion   *subject `yaml:"assertion"`   // signs a client assertion for each request (RFC 7521 section 4.2): type, key, kid, typ and claims
+	Sub         string   `yaml:"sub"`         // the sub that a token of the client itself has; client_id without
 
 	secret string
 	tls    *tls.Certificate
@@ -152,12 +153,17 @@ func (p *profile) loadClient(c *client) error {
 		pair, err := tls.X509KeyPair(chain, key)
 		c.tls = &pair
 		return err
+	case c.Assertion != nil:
+		if c.Assertion.Type == "" || c.Assertion.Key == "" {
+			return errors.New("assertion.type and assertion.key are required")
+		}
+		return p.loadKey(c.Assertion)
 	case c.SecretFile != "":
 		secret, err := p.read(c.SecretFile)
 		c.secret = strings.TrimSpace(string(secret))
 		return err
 	}
-	return errors.New("certificate and key, or secret_file, are required")
+	return errors.New("certificate and key, secret_file, or assertion are required")
 }
 
 func (p *profile) loadSubject(ctx context.Context) error {
@@ -169,15 +175,7 @@ func (p *profile) loadSubject(ctx context.Context) error {
 	var err error
 	switch {
 	case s.Key != "":
-		if text, err = p.read(s.Key); err != nil {
-			return err
-		}
-		_, key, err := readPEM(text)
-		if err != nil {
-			return fmt.Errorf("subject.key: %w", err)
-		}
-		s.forger, err = newForger(key, s)
-		return err
+		return p.loadKey(s)
 	case s.File != "":
 		text, err = p.read(s.File)
 	case len(s.Command) > 0:
@@ -188,6 +186,20 @@ func (p *profile) loadSubject(ctx context.Context) error {
 		return errors.New("subject: one of key, file and command is required")
 	}
 	s.forger = &forger{fixed: strings.TrimSpace(string(text))}
+	return err
+}
+
+// loadKey reads the key with which tokens are made.
+func (p *profile) loadKey(s *subject) error {
+	text, err := p.read(s.Key)
+	if err != nil {
+		return err
+	}
+	_, key, err := readPEM(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Key, err)
+	}
+	s.forger, err = newForger(key, s)
 	return err
 }
 

@@ -30,7 +30,7 @@ type testCase struct {
 
 // cases returns every case, by id.
 func cases() []testCase {
-	all := slices.Concat(transportCases(), errorCases(), exchangeCases(), policyCases(), actorCases(), tokenCases(), certificateCases(), metadataCases(), joseCases(), hostileCases(), dpopCases(), introspectionCases())
+	all := slices.Concat(transportCases(), errorCases(), exchangeCases(), policyCases(), actorCases(), tokenCases(), certificateCases(), metadataCases(), joseCases(), hostileCases(), dpopCases(), introspectionCases(), assertionCases())
 	slices.SortStableFunc(all, func(a, b testCase) int { return compareIDs(a.id, b.id) })
 	return all
 }

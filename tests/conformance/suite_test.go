@@ -87,8 +87,16 @@ subject: {type: "urn:ietf:params:oauth:token-type:id_token", key: key.pem, typ: 
 spiffe: {ca: ca.pem, trust_domain: td.invalid, id: "spiffe://td.invalid/a"}
 max_actors: 4
 `)
+	write(t, filepath.Join(dir, "assertion.yaml"), `
+trust: trust.pem
+clients: {caller: {client_id: u, assertion: {type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", key: key.pem, claims: {sub: u, iss: u, aud: x}}}}
+self: {audience: "https://a.invalid", scope: read}
+`)
 	return []string{"--json", "--issuer", issuer, "--profile", filepath.Join(dir, "profile.yaml")}
 }
+
+// asserted are the cases for a caller that authenticates by an assertion.
+const asserted = "JB-1,JB-2,JB-3,JB-4,JB-5,SC-1,SC-2,SC-3,SC-7"
 
 // fair are what a bad server of this test does well, each with the reason. Every
 // other case must fail against one of them: a case that never fails proves
@@ -102,15 +110,18 @@ func TestEveryCaseCanFail(t *testing.T) {
 	t.Parallel()
 	failing := map[string]bool{}
 	for name, token := range badServers {
-		var out bytes.Buffer
-		err := run(t.Context(), &out, badWorld(t, token))
-		if !errors.Is(err, errFailed) {
-			t.Fatalf("%s: %v: %s", name, err, out.String())
-		}
-		var r report
-		must(t, json.Unmarshal(out.Bytes(), &r))
-		for _, x := range r.Results {
-			failing[x.ID] = failing[x.ID] || x.Outcome == failed
+		arguments := badWorld(t, token)
+		for _, more := range [][]string{nil, {"--profile", filepath.Join(filepath.Dir(arguments[len(arguments)-1]), "assertion.yaml"), "--only", asserted}} {
+			var out bytes.Buffer
+			err := run(t.Context(), &out, append(arguments, more...))
+			if !errors.Is(err, errFailed) {
+				t.Fatalf("%s: %v: %s", name, err, out.String())
+			}
+			var r report
+			must(t, json.Unmarshal(out.Bytes(), &r))
+			for _, x := range r.Results {
+				failing[x.ID] = failing[x.ID] || x.Outcome == failed
+			}
 		}
 	}
 	for _, c := range cases() {
@@ -200,6 +211,7 @@ func TestProfileRefuses(t *testing.T) {
 		"a subject of no source":  {good + "subject: {type: x}\n", "one of key, file and command"},
 		"a key of a strange kind": {good + "subject: {type: x, key: p384.pem}\n", "P-256"},
 		"a CA without itself":     {good + "spiffe: {ca: p384.pem}\n", "no certificate"},
+		"an assertion of no type": {"clients: {caller: {client_id: a, assertion: {key: secret}}}\nself: {audience: x}\n", "assertion.type"},
 		"no key in the file":      {good + "subject: {type: x, key: secret}\n", "no private key"},
 	} {
 		t.Run(name, func(t *testing.T) {
