@@ -10,7 +10,7 @@ LINT         := .tools/bin/golangci-lint-$(LINT_VERSION)
 export GO FUZZTIME
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test interop spire arch lint bench fuzz ci clean
+.PHONY: build setup test interop spire arch lint bench fuzz mutate ci clean
 
 build: ## bin/cambist and its companions, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
@@ -43,6 +43,9 @@ bench: setup ## every benchmark, or those that BENCH names
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh
+
+mutate: ## each check of Decide is disabled once, and a test must notice
+	$(GO) run ./tests/mutate
 
 ci: ## what a change must pass
 	@.ci/run

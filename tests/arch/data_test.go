@@ -24,6 +24,9 @@ var floors = []struct {
 // that who takes a client does not take the broker.
 var clientRooms = []string{"broker/oauth", "broker/jws", "broker/dpop", "clients/**"}
 
+// strangers know nothing of ours: they see what anybody sees.
+var strangers = []string{"tests/conformance", "tests/mutate"}
+
 // outside says who may import what is not ours in code that ships; the longest
 // row that fits decides, and what has no row is not imported at all. Tests may
 // import more: they are not in the binary.
@@ -37,7 +40,7 @@ var outside = []struct {
 	{"github.com/coreos/go-oidc/v3", nil, "the tests' second opinion on our issuer"},
 	{"github.com/danielgtaylor/huma/v2", []string{"broker/adminapi"}, "the REST API and its description"},
 	{"github.com/go-chi/chi/v5", []string{"broker/*api"}, "routes"},
-	{"github.com/go-jose/go-jose/v4", []string{"broker/jws"}, "one strict parser; elsewhere only a test's second opinion"},
+	{"github.com/go-jose/go-jose/v4", []string{"broker/jws", "tests/conformance"}, "one strict parser; elsewhere only a test's second opinion"},
 	{"github.com/go-json-experiment/json", anywhere, "the strict decoder"},
 	{"github.com/google/go-cmp", nil, "tests"},
 	{"github.com/jackc/pgx/v5", []string{"store/postgres", "tests/*"}, "PostgreSQL"},
@@ -50,7 +53,7 @@ var outside = []struct {
 	{"github.com/spiffe/go-spiffe/v2/workloadapi", grpcRooms, "127 packages, 61 of them gRPC"},
 	{"go.opentelemetry.io", []string{"broker/telemetry", "broker/server"}, "as Prometheus"},
 	{"go.uber.org/goleak", nil, "tests"},
-	{"go.yaml.in/yaml/v3", []string{"broker/policy", "broker/server", "cmd/*"}, "files that people write"},
+	{"go.yaml.in/yaml/v3", []string{"broker/policy", "broker/server", "cmd/*", "tests/conformance"}, "files that people write"},
 	{"golang.org/x/oauth2", []string{"clients/**"}, "a face of the SDK"},
 	{"golang.org/x/sync", anywhere, "errgroup and singleflight"},
 	{"golang.org/x/sys", anywhere, "clocks, fdatasync, peers"},

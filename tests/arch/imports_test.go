@@ -86,6 +86,23 @@ func clientsAreLight(h house) []string {
 	return faults
 }
 
+// strangersStayOut: a suite for any server imports nothing of ours, in its tests
+// neither.
+func strangersStayOut(h house) []string {
+	var faults []string
+	h.files(func(f *file) {
+		if !matchAny(strangers, f.dir) {
+			return
+		}
+		for imported := range f.imports() {
+			if dir, ok := ours(imported); ok && dir != f.dir {
+				faults = append(faults, fmt.Sprintf("%s imports %s", f.path, dir))
+			}
+		}
+	})
+	return faults
+}
+
 // outsideByTable: what is not ours and not the standard library has a row, and
 // the row names who imports it. A row also names modules by their first part, so
 // that a new major version is a new row.
@@ -119,6 +136,7 @@ func TestImports(t *testing.T) {
 		"imports point down":     importsPointDown,
 		"tests stay at home":     testsStayAtHome,
 		"clients are light":      clientsAreLight,
+		"strangers stay out":     strangersStayOut,
 		"outside by table":       outsideByTable,
 	} {
 		t.Run(name, func(t *testing.T) {
