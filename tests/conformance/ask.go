@@ -117,11 +117,16 @@ func (t *t) ask(c call) answer {
 	return a
 }
 
-// patience is how often a server may say that it was asked too much.
-const patience = 10
+// patience is how often a server may say that it was asked too much, and
+// forbearance how often that it is not able to at the moment.
+const (
+	patience    = 10
+	forbearance = 3
+)
 
-// send sends a request until it is answered with something else than 429: the
-// suite asks faster than a client should, and that is no finding.
+// send sends a request until it is answered with something else than 429, or 503
+// with Retry-After: the suite asks faster than a client should, and of machines
+// that have other work, and that is no finding.
 func (t *t) send(c call, header http.Header, body string) answer {
 	address, method := t.token, c.method
 	if c.query != "" {
@@ -141,7 +146,15 @@ func (t *t) send(c call, header http.Header, body string) answer {
 		if a.err != nil {
 			t.last.answer = "none: " + a.err.Error()
 		}
-		if a.status != http.StatusTooManyRequests || try == patience || !t.wait(a.header.Get("Retry-After")) {
+		bound := 1
+		switch after := a.header.Get("Retry-After"); {
+		case a.status == http.StatusTooManyRequests:
+			bound = patience
+		case a.status == http.StatusServiceUnavailable && after != "":
+			t.late++
+			bound = forbearance
+		}
+		if try >= bound || !t.wait(a.header.Get("Retry-After")) {
 			return a
 		}
 	}

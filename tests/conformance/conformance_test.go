@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,7 +33,7 @@ func TestCambist(t *testing.T) {
 		for _, f := range x.Faults {
 			t.Errorf("%s %s: %s\n> %s\n< %s", x.ID, x.Title, f.Problem, f.Request, f.Answer)
 		}
-		if x.Outcome == notApplicable && absent[x.ID] == "" && !waits[x.ID] && !slices.Contains(coming, x.Why) {
+		if x.Outcome == notApplicable && absent[x.ID] == "" && !waits[x.ID] {
 			t.Errorf("%s does not apply: %s", x.ID, x.Why)
 		}
 	}
@@ -53,7 +52,7 @@ func TestCambist(t *testing.T) {
 	must(t, err)
 	built(t, s.metadata)
 	p.stop()
-	recorded(t, p, r.Issued)
+	recorded(t, p, &r)
 	silent(t, p)
 }
 
@@ -62,12 +61,6 @@ var absent = map[string]string{
 	"MT-1":  "decided otherwise: an X.509-SVID names one client",
 	"OE-6":  "clients authenticate by certificate",
 	"DP-10": "a development server is one replica and asks for no nonce",
-}
-
-// coming are features that the server may not have yet. As soon as the metadata
-// names one, its cases apply.
-var coming = []string{
-	"the metadata has no dpop_signing_alg_values_supported", "the metadata has no introspection_endpoint", "the metadata has no revocation_endpoint",
 }
 
 // peak returns the most memory that the server held, as Linux knows it.
@@ -87,7 +80,7 @@ func peak(t *testing.T, p places) int {
 
 // recorded holds that the record has each token that was given, no other, and
 // refusals besides.
-func recorded(t *testing.T, p places, given int) {
+func recorded(t *testing.T, p places, r *report) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.dir, "data", "cambist.db")+"?mode=ro")
 	must(t, err)
@@ -95,8 +88,9 @@ func recorded(t *testing.T, p places, given int) {
 	var allowed, refused int
 	must(t, db.QueryRowContext(t.Context(), `SELECT sum(outcome = 'allowed'), sum(outcome <> 'allowed') FROM records
 		WHERE json_extract(CAST(body AS text), '$.type') = 'exchange'`).Scan(&allowed, &refused))
-	if allowed != given || refused == 0 {
-		t.Errorf("the record has %d tokens and %d refusals, and %d tokens were given", allowed, refused, given)
+	// An answer 503 may be one whose record came too late to sign.
+	if allowed < r.Issued || allowed > r.Issued+r.Late || refused == 0 {
+		t.Errorf("the record has %d tokens and %d refusals, and %d tokens were given, %d not in time", allowed, refused, r.Issued, r.Late)
 	}
 }
 

@@ -42,6 +42,7 @@ type report struct {
 	Failed  int      `json:"failed"`
 	Absent  int      `json:"not_applicable"`
 	Issued  int      `json:"tokens_issued"`
+	Late    int      `json:"unavailable"` // answers that said to come again (503)
 	Results []result `json:"results"`
 }
 

@@ -60,6 +60,7 @@ type suite struct {
 	made     []*http.Client          // these and others
 
 	issued int // tokens that the server has given
+	late   int // answers 503
 }
 
 // newSuite reads the metadata of the server: without it there is nothing to ask.
@@ -140,7 +141,7 @@ func (s *suite) run(ctx context.Context, chosen []testCase) *report {
 	for _, c := range chosen {
 		r.add(s.runCase(ctx, c))
 	}
-	r.Issued = s.issued
+	r.Issued, r.Late = s.issued, s.late
 	for _, c := range s.made {
 		c.CloseIdleConnections()
 	}
