@@ -69,4 +69,5 @@ const (
 	ReasonShuttingDown         Reason = "shutting_down"
 	ReasonCertificateMissing   Reason = "certificate_missing"
 	ReasonCertificateUntrusted Reason = "certificate_untrusted"
+	ReasonAssertionMissing     Reason = "assertion_missing"
 )

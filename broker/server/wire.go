@@ -43,6 +43,7 @@ type server struct {
 	issuers   *oidc.Keys
 	metrics   *telemetry.Metrics
 	access    *web.AccessLog
+	quota     *web.Quota // one for all listeners: it is the workload's
 	listeners []*listener
 
 	policyMoved chan struct{}
@@ -171,12 +172,16 @@ func (s *server) newIssuers(context.Context) error {
 			return fmt.Errorf("outbound.ca_file: %s holds no certificate", file)
 		}
 	}
+	var clusters []*broker.Issuer
+	for _, c := range s.config.clusters() {
+		clusters = append(clusters, c.Issuer)
+	}
 	s.issuers = oidc.NewKeys(oidc.Config{
 		Issuers: func() []*broker.Issuer {
 			if snapshot := s.snapshot(); snapshot != nil {
-				return snapshot.Issuers()
+				return append(snapshot.Issuers(), clusters...)
 			}
-			return nil
+			return clusters
 		},
 		Fetch: oidc.NewFetcher(fetch).Fetch, Now: s.now,
 	})

@@ -8,9 +8,10 @@ import (
 )
 
 // Metadata returns the metadata document (RFC 8414 section 2): nothing that is
-// not served. workloads is the URL of the mTLS listener, algorithms are those of
-// the published keys, which OpenID clients read as what to accept.
-func Metadata(issuer, workloads string, algorithms []string) ([]byte, error) {
+// not served. workloads is the URL of the mTLS listener, assertions that of the
+// listener for client assertions, "" if there is none; algorithms are those of the
+// published keys, which OpenID clients read as what to accept.
+func Metadata(issuer, workloads, assertions string, algorithms []string) ([]byte, error) {
 	m := oauth.Metadata{
 		Issuer:                                issuer,
 		TokenEndpoint:                         workloads + PathToken,
@@ -21,6 +22,11 @@ func Metadata(issuer, workloads string, algorithms []string) ([]byte, error) {
 		IDTokenSigningAlgValuesSupported:      algorithms,
 		TLSClientCertificateBoundAccessTokens: true,
 		MTLSEndpointAliases:                   map[string]string{"token_endpoint": workloads + PathToken},
+	}
+	if assertions != "" { // who can do mTLS finds it by the alias (RFC 8705 section 5)
+		m.TokenEndpoint = assertions + PathToken
+		m.TokenEndpointAuthMethodsSupported = append(m.TokenEndpointAuthMethodsSupported, "spiffe_jwt")
+		m.TokenEndpointAuthSigningAlgValuesSupported = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
 	}
 	body, err := json.Marshal(m)
 	if err != nil {

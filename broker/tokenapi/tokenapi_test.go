@@ -80,7 +80,7 @@ func newEdge() *web.Edge {
 
 func (l *line) handler(t *testing.T, quota *web.Quota) http.Handler {
 	t.Helper()
-	metadata, err := tokenapi.Metadata("https://cambist.example", "https://cambist.example:8443", []string{"ES256"})
+	metadata, err := tokenapi.Metadata("https://cambist.example", "https://cambist.example:8443", "", []string{"ES256"})
 	if err != nil {
 		t.Fatal(err)
 	}
