@@ -82,7 +82,7 @@ func (s *server) listenAssertion(ctx context.Context) error {
 		Edge: s.edge("assertion"), Authenticator: authenticator, Exchanger: s.exchanger(), Quota: s.quota,
 		Documents: s.documents(),
 	})
-	l, err := listen(ctx, endpoint{"assertion", c.Address, handler, config})
+	l, err := listen(ctx, endpoint{"assertion", c.Address, handler, config, s.now})
 	if err == nil {
 		s.listeners = append(s.listeners, l)
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/cambist/cambist/broker"
 	"github.com/cambist/cambist/broker/authn/kubernetes"
-	"github.com/cambist/cambist/broker/authn/mtls"
 )
 
 // TrustConfig is the trust block: the planes that may assert identities, by trust
@@ -66,7 +65,7 @@ func (c *Config) validateTrust(fault func(string, ...any)) {
 	type pair struct{ issuer, audience string }
 	taken := map[pair]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Trust)) {
-		if err := mtls.CheckTrustDomain(name); err != nil {
+		if err := broker.CheckTrustDomain(name); err != nil {
 			fault("trust: %w", err)
 		}
 		k := c.Trust[name].Kubernetes
