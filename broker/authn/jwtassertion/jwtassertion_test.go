@@ -122,7 +122,7 @@ func TestJWTSVIDAsAssertion(t *testing.T) {
 		"four minutes old":         {claims: good.with(object{"iat": now.Unix() - 240, "exp": now.Unix() + 3000})},
 		"no kid":                   {headers: map[jose.HeaderKey]any{"typ": "JWT"}, want: broker.ReasonTokenKeyUnknown},
 		"unknown kid":              {headers: map[jose.HeaderKey]any{"kid": "other"}, want: broker.ReasonTokenKeyUnknown},
-		"another header":           {headers: map[jose.HeaderKey]any{"kid": "k", "x": 1}, want: broker.ReasonTokenMalformed},
+		"another header":           {headers: map[jose.HeaderKey]any{"kid": "k", "x": "y"}, want: broker.ReasonTokenMalformed},
 		"typ":                      {headers: map[jose.HeaderKey]any{"kid": "k", "typ": "at+jwt"}, want: broker.ReasonTokenType},
 		"another's key":            {key: r.partner, want: broker.ReasonTokenSignature},
 		"names another's domain":   {claims: good.with(object{"sub": "spiffe://partner.example/ns/shop/sa/web"}), want: broker.ReasonTokenSignature},

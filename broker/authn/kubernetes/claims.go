@@ -8,7 +8,6 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/cambist/cambist/broker"
-	"github.com/cambist/cambist/broker/jws"
 	"github.com/cambist/cambist/broker/subject"
 )
 
@@ -23,13 +22,12 @@ const (
 	maxNameBytes      = 253
 )
 
-// claims are the claims of a ServiceAccount token that mean something here.
+// claims are the claims of a ServiceAccount token that mean something here; iss and
+// aud have chosen its cluster.
 type claims struct {
 	subject.Dates
-	Issuer   string       `json:"iss"`
-	Subject  string       `json:"sub"`
-	Audience jws.Audience `json:"aud"`
-	Bound    bound        `json:"kubernetes.io"`
+	Subject string `json:"sub"`
+	Bound   bound  `json:"kubernetes.io"`
 }
 
 // bound is what the token belongs to.
@@ -49,14 +47,8 @@ type object struct {
 
 func (o object) missing() bool { return o.Name == "" || o.UID == "" }
 
-// workload returns who the token proves.
-func (c *claims) workload(of *Cluster, now time.Time) (broker.Workload, error) {
-	switch {
-	case c.Issuer != of.Issuer.URL:
-		return broker.Workload{}, subject.Untrusted()
-	case len(c.Audience) != 1 || c.Audience[0] != of.Audience:
-		return broker.Workload{}, badAudience()
-	}
+// workload returns who the token proves, in the trust domain of its cluster.
+func (c *claims) workload(domain spiffeid.TrustDomain, now time.Time) (broker.Workload, error) {
 	if err := c.checkBound(); err != nil {
 		return broker.Workload{}, err
 	}
@@ -67,7 +59,7 @@ func (c *claims) workload(of *Cluster, now time.Time) (broker.Workload, error) {
 	if !ok || namespace != c.Bound.Namespace || name != c.Bound.ServiceAccount.Name {
 		return broker.Workload{}, subject.Refuse(broker.ReasonTokenClaims, "sub is not the ServiceAccount that the token belongs to", nil)
 	}
-	id, err := spiffeid.FromSegments(of.Domain, "ns", namespace, "sa", name)
+	id, err := spiffeid.FromSegments(domain, "ns", namespace, "sa", name)
 	if err != nil {
 		return broker.Workload{}, subject.Refuse(broker.ReasonTokenClaims, "the name of the ServiceAccount is no SPIFFE ID", err)
 	}

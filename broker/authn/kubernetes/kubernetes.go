@@ -109,7 +109,7 @@ func (a *Assertion) VerifyAssertion(ctx context.Context, now time.Time, assertio
 	if err := subject.Decode(payload, &c); err != nil {
 		return broker.Workload{}, err
 	}
-	return c.workload(cluster, now)
+	return c.workload(cluster.Domain, now)
 }
 
 // checkHeader refuses what an API server never writes. A typ other than JWT is that
@@ -128,8 +128,9 @@ func checkHeader(h jws.Header) error {
 	return nil
 }
 
-// choose returns the cluster whose keys are asked. It reads what nobody has verified
-// yet, so it grants nothing: claims.workload compares both again.
+// choose returns the cluster whose iss and aud the token has. Nobody has verified them
+// yet, so that grants nothing; but it is these very bytes that the key of that cluster
+// must have signed.
 func (a *Assertion) choose(t *subject.Token) (*Cluster, error) {
 	var unverified struct {
 		Audience jws.Audience `json:"aud"`
@@ -150,9 +151,5 @@ func (a *Assertion) choose(t *subject.Token) (*Cluster, error) {
 	if !known {
 		return nil, subject.Untrusted()
 	}
-	return nil, badAudience()
-}
-
-func badAudience() error {
-	return subject.Refuse(broker.ReasonTokenAudience, "aud must be the audience that this broker has for the cluster, and nothing else", nil)
+	return nil, subject.Refuse(broker.ReasonTokenAudience, "aud must be the audience that this broker has for the cluster, and nothing else", nil)
 }

@@ -81,7 +81,7 @@ func sign(t testing.TB, k *ecdsa.PrivateKey, headers map[jose.HeaderKey]any, cla
 type keys map[string]*ecdsa.PrivateKey
 
 func (k keys) Find(_ context.Context, i *broker.Issuer, h jws.Header, _ time.Time) (jws.Key, error) {
-	if h.KeyID != "k" {
+	if h.KeyID == "x" {
 		return jws.Key{}, subject.Refuse(broker.ReasonTokenKeyUnknown, "the key of the token is not one of its issuer", nil)
 	}
 	return jws.NewKey("k", jws.ES256, k[i.JWKSURI].Public())
@@ -154,7 +154,7 @@ func TestServiceAccountToken(t *testing.T) {
 		"the other cluster":          {claims: good.with(object{"aud": us + "/test"}), key: "b", id: "test.example/ns/shop/sa/web"},
 		"typ":                        {headers: map[jose.HeaderKey]any{"kid": "k", "typ": "at+jwt"}, want: broker.ReasonTokenType},
 		"typ in lower case":          {headers: map[jose.HeaderKey]any{"kid": "k", "typ": "jwt"}, want: broker.ReasonTokenType},
-		"another header":             {headers: map[jose.HeaderKey]any{"kid": "k", "x": 1}, want: broker.ReasonTokenMalformed},
+		"another header":             {headers: map[jose.HeaderKey]any{"kid": "k", "x": "y"}, want: broker.ReasonTokenMalformed},
 		"no kid":                     {headers: map[jose.HeaderKey]any{}, want: broker.ReasonTokenKeyUnknown},
 		"unknown kid":                {headers: map[jose.HeaderKey]any{"kid": "x"}, want: broker.ReasonTokenKeyUnknown},
 		"unknown iss":                {claims: good.with(object{"iss": "https://oidc.eks.example/id/1"}), want: broker.ReasonTokenIssuer},
@@ -253,7 +253,8 @@ func TestAlgorithm(t *testing.T) {
 		must(t, err)
 		encode := base64.RawURLEncoding.EncodeToString
 		token := encode(head) + "." + encode(payload) + "." + encode([]byte("signature"))
-		if w, err := r.verify(now, token); broker.AsError(err).Reason != broker.ReasonTokenAlgorithm || w != (broker.Workload{}) {
+		w, err := r.verify(now, token)
+		if e := broker.AsError(err); e.Reason != broker.ReasonTokenAlgorithm || !strings.Contains(e.Public, "ServiceAccount") || w != (broker.Workload{}) {
 			t.Errorf("%s: %+v, %v", alg, w, err)
 		}
 	}
