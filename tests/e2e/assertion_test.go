@@ -5,8 +5,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -48,7 +51,7 @@ type asserting struct {
 	key *ecdsa.PrivateKey
 }
 
-func newAsserting(t *testing.T) *asserting {
+func newAsserting(t *testing.T, change ...func(*server.Config)) *asserting {
 	t.Helper()
 	a := &asserting{world: newWorld(t, stores["sqlite"](t))}
 	text := fmt.Sprintf(document, a.issuer.URL())
@@ -73,9 +76,28 @@ func newAsserting(t *testing.T) *asserting {
 	a.config.Trust = server.TrustConfig{"prod.example": {Kubernetes: server.KubernetesTrust{
 		Issuer: "https://kubernetes.default.svc", Audience: a.config.Issuer + "/k8s", JWKSURI: api.URL + "/openid/v1/jwks",
 	}}}
+	for _, f := range change {
+		f(&a.config)
+	}
 	a.start(t)
 	a.ready(t)
 	return a
+}
+
+// namedCertificate writes a certificate as clients with DNS names and the system's
+// CAs expect one.
+func namedCertificate(t *testing.T, name string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	must(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	must(t, err)
+	dir := t.TempDir()
+	return write(t, filepath.Join(dir, "tls.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		write(t, filepath.Join(dir, "tls.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
 // post sends a form to the listener for assertions, without a certificate.
@@ -219,7 +241,8 @@ func TestAssertions(t *testing.T) {
 // in its metadata what it takes.
 func TestAssertionListener(t *testing.T) {
 	t.Parallel()
-	a := newAsserting(t)
+	cert, key := namedCertificate(t, "cambist.example")
+	a := newAsserting(t, func(c *server.Config) { c.Assertion.Cert, c.Assertion.Key = cert, key })
 	get := func(path string) answer {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+a.address.Assertion+path, nil)
 		must(t, err)
@@ -249,6 +272,17 @@ func TestAssertionListener(t *testing.T) {
 		if err == nil {
 			must(t, conn.Close())
 		}
+	}
+	for name, want := range map[string]string{"cambist.example": "[cambist.example]", "localhost": "[localhost]", "": "[localhost]"} { // the SVID has localhost
+		c := config.Clone()
+		c.ServerName = name
+		conn, err := (&tls.Dialer{Config: c}).DialContext(t.Context(), "tcp", a.address.Assertion)
+		must(t, err)
+		shown, _ := conn.(*tls.Conn)
+		if got := fmt.Sprint(shown.ConnectionState().PeerCertificates[0].DNSNames); got != want {
+			t.Errorf("%q is shown %s", name, got)
+		}
+		must(t, conn.Close())
 	}
 	if asked {
 		t.Error("the listener asks for a certificate")
