@@ -30,6 +30,8 @@ const (
 	assertSPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 	assertBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+	clusterIssuer = "https://kubernetes.default.svc"
+
 	openURI = "https://open.prod.example"
 	podsURI = "https://pods.prod.example"
 )
@@ -42,13 +44,14 @@ resources:
 allow:
 - {name: self-open, from: "shop/*", to: open, scopes: [open]}
 - {name: self-pods, from: "shop/*", to: pods, scopes: [open]}
+- {name: test-pods, from: "spiffe://test.example/ns/shop/sa/web", to: pods, scopes: [open]}
 - {name: web-open, from: shop/web, for: corp, to: open, scopes: [open]}
 `
 
 // asserting is a server with the listener for assertions, and a cluster.
 type asserting struct {
 	*world
-	key *ecdsa.PrivateKey
+	prod, test *ecdsa.PrivateKey // of its two clusters, which were installed alike
 }
 
 func newAsserting(t *testing.T, change ...func(*server.Config)) *asserting {
@@ -65,17 +68,24 @@ func newAsserting(t *testing.T, change ...func(*server.Config)) *asserting {
 	must(t, err)
 	a.config.Identity.JWTBundles = map[string]string{"prod.example": write(t, filepath.Join(t.TempDir(), "bundle.json"), jwts)}
 
-	a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: a.key.Public(), KeyID: "k8s", Algorithm: "ES256", Use: "sig"}}})
-	must(t, err)
+	cluster := func() (*ecdsa.PrivateKey, []byte) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		must(t, err)
+		set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k8s", Algorithm: "ES256", Use: "sig"}}})
+		must(t, err)
+		return key, set
+	}
+	var set, mirror []byte
+	a.prod, set = cluster()
+	a.test, mirror = cluster()
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(set) }))
 	t.Cleanup(api.Close)
 	a.config.Outbound.PrivateHosts = append(a.config.Outbound.PrivateHosts, strings.TrimPrefix(api.URL, "http://"))
 	a.config.Assertion = server.AssertionConfig{Address: "127.0.0.1:0", URL: "https://localhost:8444"}
-	a.config.Trust = server.TrustConfig{"prod.example": {Kubernetes: server.KubernetesTrust{
-		Issuer: "https://kubernetes.default.svc", Audience: a.config.Issuer + "/k8s", JWKSURI: api.URL + "/openid/v1/jwks",
-	}}}
+	a.config.Trust = server.TrustConfig{
+		"prod.example": {Kubernetes: server.KubernetesTrust{Issuer: clusterIssuer, Audience: a.config.Issuer + "/k8s", JWKSURI: api.URL + "/openid/v1/jwks"}},
+		"test.example": {Kubernetes: server.KubernetesTrust{Issuer: clusterIssuer, Audience: a.config.Issuer + "/test", JWKSFile: write(t, filepath.Join(t.TempDir(), "jwks.json"), mirror)}},
+	}
 	for _, f := range change {
 		f(&a.config)
 	}
@@ -120,18 +130,18 @@ func (a *asserting) svid(t *testing.T, workload string, audience ...string) stri
 	return token
 }
 
-// account returns the projected token of a pod.
-func (a *asserting) account(t *testing.T, namespace, name, audience string) string {
+// account returns the projected token of a pod of shop/web.
+func account(t *testing.T, key *ecdsa.PrivateKey, audience string) string {
 	t.Helper()
 	at := time.Now().Unix()
 	payload, err := json.Marshal(map[string]any{
-		"iss": "https://kubernetes.default.svc", "sub": "system:serviceaccount:" + namespace + ":" + name, "aud": []string{audience},
+		"iss": clusterIssuer, "sub": "system:serviceaccount:shop:web", "aud": []string{audience},
 		"exp": at + 600, "iat": at, "nbf": at, "jti": "j", "kubernetes.io": map[string]any{
-			"namespace": namespace, "serviceaccount": map[string]any{"name": name, "uid": "u1"}, "pod": map[string]any{"name": name + "-1", "uid": "u2"},
+			"namespace": "shop", "serviceaccount": map[string]any{"name": "web", "uid": "u1"}, "pod": map[string]any{"name": "web-1", "uid": "u2"},
 		},
 	})
 	must(t, err)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: a.key}, (&jose.SignerOptions{}).WithHeader("kid", "k8s"))
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, (&jose.SignerOptions{}).WithHeader("kid", "k8s"))
 	must(t, err)
 	signed, err := signer.Sign(payload)
 	must(t, err)
@@ -153,7 +163,7 @@ func TestAssertions(t *testing.T) {
 	t.Parallel()
 	a := newAsserting(t)
 	us, k8s := a.config.Issuer, a.config.Issuer+"/k8s"
-	svid, account := a.svid(t, "shop/web", us), a.account(t, "shop", "web", k8s)
+	svid, pod := a.svid(t, "shop/web", us), account(t, a.prod, k8s)
 	const id = "spiffe://prod.example/ns/shop/sa/web"
 	alice := a.user(t, idp.AccessToken, "alice", "cambist")
 	for name, form := range map[string]url.Values{
@@ -161,8 +171,8 @@ func TestAssertions(t *testing.T) {
 		"again":          proving(self(openURI), assertSPIFFE, svid),
 		"by name":        with(proving(self(openURI), assertSPIFFE, svid), "client_id", id),
 		"for a user":     proving(behalf(alice, typeJWT, openURI), assertSPIFFE, svid),
-		"by its account": proving(self(podsURI), assertBearer, account),
-		"account again":  proving(self(podsURI), assertBearer, account),
+		"by its account": proving(self(podsURI), assertBearer, pod),
+		"account again":  proving(self(podsURI), assertBearer, pod),
 	} {
 		got := a.post(t, form)
 		if got.status != 200 {
@@ -173,6 +183,9 @@ func TestAssertions(t *testing.T) {
 		if c["client_id"] != id || c["cnf"] != nil || c["scope"] != "open" || name != "for a user" && c["sub"] != id {
 			t.Errorf("%s: %v", name, c)
 		}
+	}
+	if got := a.post(t, proving(self(podsURI), assertBearer, account(t, a.test, us+"/test"))); got.status != 200 || claims(t, got.text("access_token"))["sub"] != "spiffe://test.example/ns/shop/sa/web" {
+		t.Errorf("the other cluster: %d %s", got.status, got.body)
 	}
 	own := a.token(t, "shop/web", self(openURI)) // by mTLS
 	for name, test := range map[string]struct {
@@ -187,17 +200,18 @@ func TestAssertions(t *testing.T) {
 		"aud is the endpoint":           {proving(self(openURI), assertSPIFFE, a.svid(t, "shop/web", "https://localhost:8444/oauth2/token")), 401, "invalid_client"},
 		"aud of two":                    {proving(self(openURI), assertSPIFFE, a.svid(t, "shop/web", us, "https://other.example")), 401, "invalid_client"},
 		"SVID as jwt-bearer":            {proving(self(openURI), assertBearer, svid), 401, "invalid_client"},
-		"account as SPIFFE":             {proving(self(podsURI), assertSPIFFE, account), 401, "invalid_client"},
-		"account of the API server":     {proving(self(podsURI), assertBearer, a.account(t, "shop", "web", "https://kubernetes.default.svc")), 401, "invalid_client"},
+		"account as SPIFFE":             {proving(self(podsURI), assertSPIFFE, pod), 401, "invalid_client"},
+		"account of the API server":     {proving(self(podsURI), assertBearer, account(t, a.prod, clusterIssuer)), 401, "invalid_client"},
+		"another cluster's account":     {proving(self(podsURI), assertBearer, account(t, a.test, k8s)), 401, "invalid_client"},
 		"our token":                     {proving(self(openURI), assertSPIFFE, own), 401, "invalid_client"},
 		"a user's token":                {proving(self(openURI), assertSPIFFE, alice), 401, "invalid_client"},
 		"no resource for SVIDs":         {proving(self(podsURI), assertSPIFFE, svid), 400, "invalid_target"},
-		"no resource for accounts":      {proving(self(openURI), assertBearer, account), 400, "invalid_target"},
+		"no resource for accounts":      {proving(self(openURI), assertBearer, pod), 400, "invalid_target"},
 		"bound to the identity":         {proving(self("https://db.shop.svc.prod.example"), assertSPIFFE, svid), 400, "invalid_target"},
 		"bound to a certificate":        {proving(self("https://sealed.prod.example"), assertSPIFFE, svid), 400, "invalid_target"},
 		"SVID as subject token":         {proving(behalf(svid, "urn:cambist:token-type:jwt-svid", openURI), assertSPIFFE, svid), 400, "invalid_request"},
 		"SVID as a JWT":                 {proving(behalf(svid, typeJWT, openURI), assertSPIFFE, svid), 400, "invalid_request"},
-		"account as subject token":      {proving(behalf(account, typeJWT, openURI), assertSPIFFE, svid), 400, "invalid_request"},
+		"account as subject token":      {proving(behalf(pod, typeJWT, openURI), assertSPIFFE, svid), 400, "invalid_request"},
 		"a user, without the workload":  {behalf(alice, typeJWT, openURI), 401, "invalid_client"},
 		"malformed beside an assertion": {proving(with(self(openURI), "scope", "a  b"), assertSPIFFE, svid), 400, "invalid_scope"},
 	} {
@@ -217,7 +231,7 @@ func TestAssertions(t *testing.T) {
 	if log := a.log.String(); !strings.Contains(log, `"listener":"assertion"`) || !strings.Contains(log, `"reason":"token_audience"`) {
 		t.Error("the log does not say why")
 	}
-	secrets := []string{svid, account, own}
+	secrets := []string{svid, pod, own}
 	a.hides(t, "log", a.log.String(), secrets)
 	o := a.offline(t)
 	defer o.Close()
@@ -232,7 +246,7 @@ func TestAssertions(t *testing.T) {
 			}
 		}
 	}
-	if proofs["mtls"] != 1 || proofs["jwtsvid"] < 12 || proofs["kubernetes"] != 3 { // every token, and every refusal of a workload that had proven itself
+	if proofs["mtls"] != 1 || proofs["jwtsvid"] < 12 || proofs["kubernetes"] != 4 { // every token, and every refusal of a workload that had proven itself
 		t.Errorf("records by proof: %v", proofs)
 	}
 }
