@@ -83,4 +83,5 @@ const (
 	ReasonDPoPReplayed          Reason = "dpop_replayed"
 	ReasonDPoPOverloaded        Reason = "dpop_overloaded"
 	ReasonRevocationUnavailable Reason = "revocation_unavailable"
+	ReasonAssertionMissing      Reason = "assertion_missing"
 )

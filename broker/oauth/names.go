@@ -10,6 +10,15 @@ const (
 	GrantJWTBearer         GrantType = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523 section 2.1
 )
 
+// AssertionType is a client_assertion_type of the token endpoint.
+type AssertionType string
+
+// The assertion types that workloads prove themselves with.
+const (
+	AssertionJWTSPIFFE AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe" // draft-ietf-oauth-spiffe-client-auth
+	AssertionJWTBearer AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" // RFC 7523 section 2.2
+)
+
 // TokenType is a token type identifier (RFC 8693 section 3).
 type TokenType string
 

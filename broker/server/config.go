@@ -32,6 +32,9 @@ type Config struct {
 	Outbound     OutboundConfig `embed:"" prefix:"outbound-"`
 	Log          LogConfig      `embed:"" prefix:"log-"`
 	Drain        time.Duration  `help:"How long the server stays reachable after it turned unready, before it stops." default:"5s"`
+
+	Assertion AssertionConfig `embed:"" prefix:"assertion-"`
+	Trust     TrustConfig     `help:"Trust domain to who else may assert its identities; kubernetes takes issuer, audience, and jwks_uri or jwks_file." placeholder:"TRUST-DOMAIN={\"kubernetes\":{…}}"`
 }
 
 // AuditConfig says when a record counts as written. It has no default: whoever
@@ -54,7 +57,7 @@ type IdentityConfig struct {
 	Cert        string            `help:"File with the server's X.509-SVID chain in PEM (instead of the Workload API)." placeholder:"PATH"`
 	Key         string            `help:"File with its private key in PEM." placeholder:"PATH"`
 	Bundles     map[string]string `help:"Trust domain to file with its X.509 bundle in PEM." placeholder:"TRUST-DOMAIN=PATH"`
-	JWTBundles  map[string]string `name:"jwt-bundles" help:"Trust domain to file with its SPIFFE bundle (JSON), for JWT-SVIDs that callers show as actor token." placeholder:"TRUST-DOMAIN=PATH"`
+	JWTBundles  map[string]string `name:"jwt-bundles" help:"Trust domain to file with its SPIFFE bundle (JSON), for JWT-SVIDs that callers show as client assertion or actor token." placeholder:"TRUST-DOMAIN=PATH"`
 	Interval    time.Duration     `help:"How often the files are looked at." default:"1s"`
 }
 
@@ -141,6 +144,8 @@ func (c *Config) Faults() error {
 		fault("outbound.private_hosts: %w", err)
 	}
 	c.validateListeners(fault)
+	c.validateAssertion(fault)
+	c.validateTrust(fault)
 	if c.Limits.TTLCap < broker.MinTTL || c.Limits.TTLCap > broker.MaxTTLCap {
 		fault("limits.ttl_cap: must be from %s to %s", broker.MinTTL, broker.MaxTTLCap)
 	}
@@ -203,8 +208,8 @@ func (c *Config) validateIdentity(fault func(string, ...any)) {
 }
 
 func (c *Config) validateListeners(fault func(string, ...any)) {
-	for name, address := range map[string]string{"mtls": c.Mtls.Address, "public": c.Public.Address, "ops": c.Ops.Address} {
-		if address == "" && name == "public" {
+	for name, address := range map[string]string{"mtls": c.Mtls.Address, "assertion": c.Assertion.Address, "public": c.Public.Address, "ops": c.Ops.Address} {
+		if address == "" && (name == "public" || name == "assertion") {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(address); err != nil {
@@ -214,13 +219,13 @@ func (c *Config) validateListeners(fault func(string, ...any)) {
 	if (c.Mtls.Cert == "") != (c.Mtls.Key == "") {
 		fault("mtls: cert and key belong together")
 	}
-	if u, err := url.Parse(c.Mtls.URL); c.Mtls.URL != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.Path != "" || u.RawQuery != "" || strings.Contains(c.Mtls.URL, "#")) {
+	if c.Mtls.URL != "" && !isOrigin(c.Mtls.URL) {
 		fault("mtls.url: must be https://host[:port]")
 	}
 	if c.Public.Address != "" && (c.Public.Cert == "" || c.Public.Key == "") {
 		fault("public: the listener needs public.cert and public.key")
 	}
-	for _, file := range []string{c.Keys.KekFile, c.Identity.Cert, c.Identity.Key, c.Mtls.Cert, c.Mtls.Key, c.Public.Cert, c.Public.Key, c.Outbound.CAFile} {
+	for _, file := range []string{c.Keys.KekFile, c.Identity.Cert, c.Identity.Key, c.Mtls.Cert, c.Mtls.Key, c.Assertion.Cert, c.Assertion.Key, c.Public.Cert, c.Public.Key, c.Outbound.CAFile} {
 		if file == "" {
 			continue
 		}

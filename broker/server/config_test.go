@@ -32,6 +32,33 @@ func good(t *testing.T) server.Config {
 	}
 }
 
+// cluster is a trust block of one cluster.
+func cluster(k server.KubernetesTrust) server.TrustConfig {
+	return server.TrustConfig{"prod.example": {Kubernetes: k}}
+}
+
+// assertion turns the listener for assertions on before a test spoils it.
+func assertion(spoil func(*server.Config)) func(*server.Config) {
+	return func(c *server.Config) {
+		c.Assertion = server.AssertionConfig{Address: ":8444", URL: "https://cambist.example:8444"}
+		c.Trust = cluster(server.KubernetesTrust{Issuer: "https://k8s", Audience: c.Issuer + "/k8s", JWKSURI: "https://k8s/openid/v1/jwks"})
+		spoil(c)
+	}
+}
+
+// What names an audience of ours for each of two clusters that were installed alike
+// has no fault.
+func TestAssertionsWithoutFault(t *testing.T) {
+	t.Parallel()
+	c := good(t)
+	assertion(func(c *server.Config) {
+		c.Trust["test.example"] = server.TrustDomain{Kubernetes: server.KubernetesTrust{Issuer: "https://k8s", JWKSFile: c.Keys.KekFile}}
+	})(&c)
+	if err := c.Faults(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Each fault is found, alone and among others, and names the setting.
 func TestFaults(t *testing.T) {
 	t.Parallel()
@@ -72,6 +99,36 @@ func TestFaults(t *testing.T) {
 		"mtls url":           {func(c *server.Config) { c.Mtls.URL = "https://x/y" }, "mtls.url"},
 		"mtls url plain":     {func(c *server.Config) { c.Mtls.URL = "http://x" }, "mtls.url"},
 		"public certificate": {func(c *server.Config) { c.Public.Address = ":8445" }, "public.cert"},
+		"assertion address":  {assertion(func(c *server.Config) { c.Assertion.Address = "8444" }), "assertion.address"},
+		"assertion off":      {func(c *server.Config) { c.Assertion.URL = "https://x" }, "assertion.address: is missing"},
+		"assertion no url":   {assertion(func(c *server.Config) { c.Assertion.URL = "" }), "assertion.url"},
+		"assertion path":     {assertion(func(c *server.Config) { c.Assertion.URL = "https://x/y" }), "assertion.url"},
+		"assertion query":    {assertion(func(c *server.Config) { c.Assertion.URL = "https://x?" }), "assertion.url"},
+		"assertion plain":    {assertion(func(c *server.Config) { c.Assertion.URL = "http://x" }), "assertion.url"},
+		"assertion key":      {assertion(func(c *server.Config) { c.Assertion.Cert = c.Identity.Cert }), "assertion: cert and key belong together"},
+		"assertion no file":  {assertion(func(c *server.Config) { c.Assertion.Cert, c.Assertion.Key = c.Identity.Cert, "/nowhere" }), "/nowhere"},
+		"trust, no listener": {func(c *server.Config) { c.Trust = cluster(server.KubernetesTrust{Issuer: "https://k8s"}) }, "assertion.address: is missing"},
+		"trust domain name":  {assertion(func(c *server.Config) { c.Trust = server.TrustConfig{"a..b": c.Trust["prod.example"]} }), "trust: "},
+		"trust, nothing":     {assertion(func(c *server.Config) { c.Trust = cluster(server.KubernetesTrust{}) }), "kubernetes.issuer: must be"},
+		"cluster plain":      {assertion(func(c *server.Config) { c.Trust = cluster(server.KubernetesTrust{Issuer: "http://k8s"}) }), "kubernetes.issuer: must be"},
+		"cluster legacy":     {assertion(func(c *server.Config) { c.Trust = cluster(server.KubernetesTrust{Issuer: "kubernetes/serviceaccount"}) }), "kubernetes.issuer: must be"},
+		"cluster is us":      {assertion(func(c *server.Config) { c.Trust = cluster(server.KubernetesTrust{Issuer: c.Issuer}) }), "is this server itself"},
+		"API server's aud": {assertion(func(c *server.Config) {
+			c.Trust = cluster(server.KubernetesTrust{Issuer: "https://k8s", Audience: "https://k8s"})
+		}), "kubernetes.audience"},
+		"audience beside": {assertion(func(c *server.Config) {
+			c.Trust = cluster(server.KubernetesTrust{Issuer: "https://k8s", Audience: c.Issuer + "x"})
+		}), "kubernetes.audience"},
+		"two key sources": {assertion(func(c *server.Config) {
+			c.Trust = cluster(server.KubernetesTrust{Issuer: "https://k8s", JWKSURI: "https://x", JWKSFile: c.Keys.KekFile})
+		}), "choose one"},
+		"keys nowhere": {assertion(func(c *server.Config) {
+			c.Trust = cluster(server.KubernetesTrust{Issuer: "https://k8s", JWKSURI: "file:///x"})
+		}), "jwks_uri"},
+		"keys no file": {assertion(func(c *server.Config) {
+			c.Trust = cluster(server.KubernetesTrust{Issuer: "https://k8s", JWKSFile: "/nowhere"})
+		}), "/nowhere"},
+		"two clusters alike": {assertion(func(c *server.Config) { c.Trust["test.example"] = c.Trust["prod.example"] }), "has the issuer and the audience of trust.prod.example"},
 		"ops address":        {func(c *server.Config) { c.Ops.Address = "" }, "ops.address"},
 		"ttl cap":            {func(c *server.Config) { c.Limits.TTLCap = 2 * time.Hour }, "limits.ttl_cap"},
 		"ttl cap short":      {func(c *server.Config) { c.Limits.TTLCap = time.Second }, "limits.ttl_cap"},

@@ -34,7 +34,11 @@ func (s *server) edge(name string) *web.Edge {
 // newListeners binds every address.
 func (s *server) newListeners(ctx context.Context) error {
 	s.access = web.NewAccessLog(s.log, s.config.Log.Access)
+	s.quota = web.NewQuota(s.config.Limits.Rate, s.config.Limits.Burst)
 	if err := s.listenMtls(ctx); err != nil {
+		return err
+	}
+	if err := s.listenAssertion(ctx); err != nil {
 		return err
 	}
 	if err := s.listenPublic(ctx); err != nil {
@@ -47,22 +51,28 @@ func (s *server) newListeners(ctx context.Context) error {
 	return err
 }
 
-func (s *server) listenMtls(ctx context.Context) error {
+// mtls returns an authenticator that shows our SVID, or the certificate to clients
+// that ask for a name on it.
+func (s *server) mtls(cert, key string) (*mtls.Authenticator, error) {
 	c := mtls.Config{Trust: s.identity.Trust(), Source: s.identity, Now: s.now}
-	if s.config.Mtls.Cert != "" {
-		named, err := newCertificate(s.config.Mtls.Cert, s.config.Mtls.Key, s.now, s.log.Warn)
+	if cert != "" {
+		named, err := newCertificate(cert, key, s.now, s.log.Warn)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c.Certificate = named.forName
 	}
-	authenticator, err := mtls.New(c)
+	return mtls.New(c)
+}
+
+func (s *server) listenMtls(ctx context.Context) error {
+	authenticator, err := s.mtls(s.config.Mtls.Cert, s.config.Mtls.Key)
 	if err != nil {
 		return err
 	}
 	edge, line := s.edge("mtls"), s.exchanger()
 	handler := tokenapi.New(tokenapi.Config{
-		Edge: edge, Authenticator: authenticator, Exchanger: s.metrics.Exchanger(line), Quota: web.NewQuota(s.config.Limits.Rate, s.config.Limits.Burst),
+		Edge: edge, Authenticator: authenticator, Exchanger: s.metrics.Exchanger(line), Quota: s.quota,
 		Documents: s.documents(), Inspector: s.metrics.Inspector(&broker.Inspector{Line: line, Revocations: s.store}), Self: s.config.Limits.Self,
 		Proofs: s.proofs, URL: s.workloadsURL(),
 	})
@@ -117,7 +127,7 @@ func (s *server) documents() tokenapi.Documents {
 			if have := last.Load(); have != nil && slices.Equal(have.algorithms, algorithms) {
 				return have.body
 			}
-			body, err := tokenapi.Metadata(s.config.Issuer, s.workloadsURL(), algorithms)
+			body, err := tokenapi.Metadata(s.config.Issuer, s.workloadsURL(), s.config.Assertion.URL, algorithms)
 			if err != nil {
 				panic("internal error: " + err.Error()) // strings always encode
 			}
@@ -133,6 +143,8 @@ func (s *server) addresses() Addresses {
 		switch l.name {
 		case "mtls":
 			a.Mtls = l.address()
+		case "assertion":
+			a.Assertion = l.address()
 		case "public":
 			a.Public = l.address()
 		case "ops":

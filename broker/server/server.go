@@ -26,7 +26,7 @@ type Process struct {
 }
 
 // Addresses are where a server listens; "" for a listener that is off.
-type Addresses struct{ Mtls, Public, Ops string }
+type Addresses struct{ Mtls, Assertion, Public, Ops string }
 
 // Run serves until ctx ends, then turns unready, lets balancers see it, finishes
 // what is under way and closes the store. It lives while its database, its

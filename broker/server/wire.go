@@ -45,6 +45,7 @@ type server struct {
 	proofs    *dpop.Verifier
 	metrics   *telemetry.Metrics
 	access    *web.AccessLog
+	quota     *web.Quota // one for all listeners: it is the workload's
 	listeners []*listener
 
 	policyMoved chan struct{}
@@ -194,12 +195,16 @@ func (s *server) newIssuers(context.Context) error {
 			return fmt.Errorf("outbound.ca_file: %s holds no certificate", file)
 		}
 	}
+	var clusters []*broker.Issuer
+	for _, c := range s.config.clusters() {
+		clusters = append(clusters, c.Issuer)
+	}
 	s.issuers = oidc.NewKeys(oidc.Config{
 		Issuers: func() []*broker.Issuer {
 			if snapshot := s.snapshot(); snapshot != nil {
-				return snapshot.Issuers()
+				return append(snapshot.Issuers(), clusters...)
 			}
-			return nil
+			return clusters
 		},
 		Fetch: oidc.NewFetcher(fetch).Fetch, Now: s.now,
 	})

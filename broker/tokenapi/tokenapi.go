@@ -142,6 +142,9 @@ func (a *api) token(w *web.Response, r *http.Request) error {
 	form, malformed := web.ReadForm(w, r)
 	workload, err := a.caller(w, r, form)
 	if err != nil {
+		if malformed != nil && broker.AsError(err).Reason == broker.ReasonAssertionMissing {
+			return malformed // an assertion may well be in it: two of them, for one
+		}
 		return err
 	}
 	request := received(w, r)

@@ -82,7 +82,7 @@ func newEdge() *web.Edge {
 
 func (l *line) handler(t *testing.T, quota *web.Quota) http.Handler {
 	t.Helper()
-	metadata, err := tokenapi.Metadata("https://cambist.example", "https://cambist.example:8443", []string{"ES256"})
+	metadata, err := tokenapi.Metadata("https://cambist.example", "https://cambist.example:8443", "", []string{"ES256"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -376,6 +376,45 @@ func TestMetadata(t *testing.T) {
 	}
 	if h := recorder.Header(); h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "public, max-age=300" {
 		t.Errorf("headers %v", h)
+	}
+}
+
+// The listener for assertions is the token endpoint where there is one; who can do
+// mTLS finds the other by the alias (design 7, standards SC-10).
+func TestMetadataWithAssertions(t *testing.T) {
+	t.Parallel()
+	body, err := tokenapi.Metadata("https://cambist.example", "https://cambist.example:8443", "https://cambist.example:8444", []string{"ES256"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got oauth.Metadata
+	if err := json.Unmarshal(body, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.TokenEndpoint != "https://cambist.example:8444/oauth2/token" || got.MTLSEndpointAliases["token_endpoint"] != "https://cambist.example:8443/oauth2/token" ||
+		!slices.Equal(got.TokenEndpointAuthMethodsSupported, []string{"tls_client_auth", "spiffe_x509", "spiffe_jwt"}) ||
+		!slices.Contains(got.TokenEndpointAuthSigningAlgValuesSupported, "ES256") || slices.Contains(got.TokenEndpointAuthSigningAlgValuesSupported, "EdDSA") {
+		t.Errorf("%s", body)
+	}
+}
+
+// A body that cannot be read may hold an assertion, or two: the client hears what is
+// wrong with it, and not that there is none (standards SC-1).
+func TestMalformedAssertion(t *testing.T) {
+	t.Parallel()
+	missing := broker.Errorf(broker.CodeInvalidClient, broker.ReasonAssertionMissing, "a client_assertion is required")
+	for body, want := range map[string]string{
+		"client_assertion=a&client_assertion=b": `{"error":"invalid_request","error_description":"client_assertion is sent more than once"}`,
+		"grant_type=client_credentials":         `{"error":"invalid_client","error_description":"a client_assertion is required"}`,
+	} {
+		l := &line{authenticate: missing}
+		if got := l.post(t, body).Body.String(); strings.TrimSpace(got) != want || len(l.refused)+len(l.exchanged) > 0 {
+			t.Errorf("%s: %s", body, got)
+		}
+	}
+	l := &line{authenticate: broker.Errorf(broker.CodeInvalidClient, broker.ReasonCertificateMissing, "a client certificate is required")}
+	if got := l.post(t, "a=1&a=2").Code; got != http.StatusUnauthorized {
+		t.Errorf("without a certificate: %d", got)
 	}
 }
 

@@ -227,6 +227,27 @@ func TestUnknownSetting(t *testing.T) {
 	}
 }
 
+// The trust block is read from the file and from a flag alike, strictly.
+func TestTrustSetting(t *testing.T) {
+	t.Parallel()
+	want := "map[prod.example:{{https://k8s https://c.example/k8s https://k8s/keys }}]"
+	block := "trust: {prod.example: {kubernetes: {issuer: 'https://k8s', audience: 'https://c.example/k8s', jwks_uri: 'https://k8s/keys'}}}\n"
+	flag := `prod.example={"kubernetes":{"issuer":"https://k8s","audience":"https://c.example/k8s","jwks_uri":"https://k8s/keys"}}`
+	for _, args := range [][]string{{"--config", file(t, "cambist.yaml", block)}, {"--trust", flag}} {
+		if _, out, err := cambist(t, append([]string{"validate"}, args...)...); !strings.Contains(out, want) || !strings.Contains(err, "assertion.address: is missing") {
+			t.Errorf("%q: %s\n%s", args, out, err)
+		}
+	}
+	for _, bad := range []string{
+		"trust: {prod.example: {kubernetes: {isuer: x}}}\n", "trust: {prod.example: {kubernets: {issuer: x}}}\n", "trust: {prod.example: {kubernetes: {issuer: 1}}}\n",
+		"trust: prod.example\n",
+	} {
+		if code, _, err := cambist(t, "validate", "--config", file(t, "cambist.yaml", bad)); code != exitLocal || !strings.Contains(err, "trust") {
+			t.Errorf("%q: %d %s", bad, code, err)
+		}
+	}
+}
+
 func TestDevSvid(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -56,7 +56,7 @@ func environment(flag *kong.Flag) string {
 }
 
 // mapFlags are the flags whose value is a map, which is not flattened further.
-var mapFlags = []string{"identity-bundles", "identity-jwt-bundles"}
+var mapFlags = []string{"identity-bundles", "identity-jwt-bundles", "trust"}
 
 func (s *settingsFile) flatten(prefix string, values map[string]any) {
 	for key, value := range values {

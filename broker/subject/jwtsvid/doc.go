@@ -1,6 +1,6 @@
 // Package jwtsvid verifies JWT-SVIDs that are shown as a subject or an actor token
-// under our own type urn:cambist:token-type:jwt-svid. (A JWT-SVID that a client
-// authenticates with is another matter and another room.)
+// under our own type urn:cambist:token-type:jwt-svid. Package jwtassertion lets
+// workloads prove themselves with one, by the same rules.
 //
 // It is as strict as the JWT-SVID standard lets a validator be, and stricter in
 // four things:

@@ -258,6 +258,24 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+// Who has no Route asks by VerifySVID, by the same rules; the zero value trusts nobody.
+func TestVerifySVID(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for as, want := range map[oauth.TokenType]broker.Reason{oauth.TokenTypeJWTSVID: "", oauth.TokenTypeJWT: broker.ReasonTokenType} {
+		token, err := subject.Parse(broker.SubjectToken{Raw: oauth.NewSecret(w.token(t, ofWeb())), Type: as})
+		must(t, err)
+		s, err := w.source(t).VerifySVID(now, token)
+		if want != "" {
+			refused(t, s, err, want)
+		} else if err != nil || s.Sub != web {
+			t.Errorf("%+v, %v", s, err)
+		}
+		s, err = (&jwtsvid.Source{}).VerifySVID(now, token)
+		refused(t, s, err, broker.ReasonTokenIssuer)
+	}
+}
+
 // Whoever declares a JWT-SVID wrongly hears what it is; it is not tried as such.
 func TestWrongType(t *testing.T) {
 	t.Parallel()
