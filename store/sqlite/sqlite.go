@@ -204,7 +204,10 @@ func (s *Store) Close() error {
 			errs = append(errs, db.Close())
 		}
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	// Closing alone would leave the lock to a child that was forked meanwhile and
+	// has not come to its exec yet.
+	errs = append(errs, unix.Flock(int(s.lock.Fd()), unix.LOCK_UN), s.lock.Close())
+	return errors.Join(errs...)
 }
 
 // classify gives an error of the driver its code.

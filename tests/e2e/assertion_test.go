@@ -24,6 +24,7 @@ import (
 	"github.com/cambist/cambist/broker/devkit/idp"
 	"github.com/cambist/cambist/broker/server"
 	"github.com/cambist/cambist/store"
+	"github.com/cambist/cambist/tests/dpoptest"
 )
 
 const (
@@ -40,9 +41,11 @@ const (
 const assertionPolicy = `
 resources:
 - {name: open, uri: https://open.prod.example, served_by: [shop/open], scopes: {open: ["* /**"]}, default_scopes: [open], proof: [mtls, jwtsvid], binding: bearer}
+- {name: bound, uri: https://bound.prod.example, served_by: [shop/bound], scopes: {open: ["* /**"]}, default_scopes: [open], proof: [jwtsvid], binding: dpop}
 - {name: pods, uri: https://pods.prod.example, served_by: [shop/pods], scopes: {open: ["* /**"]}, default_scopes: [open], proof: [kubernetes], binding: bearer}
 allow:
 - {name: self-open, from: "shop/*", to: open, scopes: [open]}
+- {name: self-bound, from: "shop/*", to: bound, scopes: [open]}
 - {name: self-pods, from: "shop/*", to: pods, scopes: [open]}
 - {name: test-pods, from: "spiffe://test.example/ns/shop/sa/web", to: pods, scopes: [open]}
 - {name: web-open, from: shop/web, for: corp, to: open, scopes: [open]}
@@ -110,12 +113,16 @@ func namedCertificate(t *testing.T, name string) (cert, key string) {
 		write(t, filepath.Join(dir, "tls.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
-// post sends a form to the listener for assertions, without a certificate.
-func (a *asserting) post(t *testing.T, form url.Values) answer {
+// post sends a form to the listener for assertions, without a certificate, and
+// with DPoP proofs if there are any.
+func (a *asserting) post(t *testing.T, form url.Values, proofs ...string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+a.address.Assertion+"/oauth2/token", strings.NewReader(form.Encode()))
 	must(t, err)
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for _, p := range proofs {
+		request.Header.Add("DPoP", p)
+	}
 	response, err := a.world.client(t, "").Do(request)
 	must(t, err)
 	return read(t, response)
@@ -300,5 +307,32 @@ func TestAssertionListener(t *testing.T) {
 	}
 	if asked {
 		t.Error("the listener asks for a certificate")
+	}
+}
+
+// A bearer proof of identity and a key that is proven beside it: the token is
+// bound to the key, by a proof for this listener's own URL.
+func TestAssertionWithDPoP(t *testing.T) {
+	t.Parallel()
+	a := newAsserting(t)
+	const boundURI = "https://bound.prod.example"
+	svid, key := a.svid(t, "shop/web", a.config.Issuer), dpoptest.New(t)
+	proof := func(url string) string {
+		return key.Proof(t, dpoptest.For(http.MethodPost, url+"/oauth2/token", time.Now()))
+	}
+	good := a.post(t, proving(self(boundURI), assertSPIFFE, svid), proof(a.config.Assertion.URL))
+	if got := cnf(t, good); got != `{"jkt":"`+key.Thumbprint+`"}` || good.text("token_type") != "DPoP" {
+		t.Errorf("%s %s", got, good.body)
+	}
+	for name, got := range map[string]answer{
+		"no proof":                    a.post(t, proving(self(boundURI), assertSPIFFE, svid)),
+		"a proof for the mTLS door":   a.post(t, proving(self(boundURI), assertSPIFFE, svid), proof(a.config.Issuer)),
+		"a proof and no identity":     a.post(t, self(boundURI), proof(a.config.Assertion.URL)),
+		"two proofs":                  a.post(t, proving(self(boundURI), assertSPIFFE, svid), proof(a.config.Assertion.URL), proof(a.config.Assertion.URL)),
+		"identity of another by name": a.post(t, with(proving(self(boundURI), assertSPIFFE, svid), "client_id", "spiffe://prod.example/ns/shop/sa/orders"), proof(a.config.Assertion.URL)),
+	} {
+		if got.status != 400 && got.status != 401 || got.text("access_token") != "" {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
 	}
 }
