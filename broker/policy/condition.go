@@ -158,6 +158,7 @@ type condition struct {
 	once    sync.Once
 	program cel.Program
 	reads   []string
+	deep    bool // it looks at actors that handed the token on
 	err     error
 }
 
@@ -227,6 +228,7 @@ func (c *condition) build() error {
 		}
 	}
 	slices.Sort(c.reads)
+	c.deep = readsDeepActors(checked.NativeRep())
 	c.program, err = e.Program(checked, cel.CostLimit(maxConditionCost), cel.EvalOptions(cel.OptOptimize))
 	return err
 }

@@ -90,6 +90,9 @@ func (l *linter) rule(r *rule) {
 		if err := c.compile(); err != nil {
 			f.add("condition", "when", c.fix(), "the condition cannot be used: %v", err)
 		}
+		if c.deep {
+			f.add("condition-actors", "when", "ask for subject.actors[0], who acts now; the others are for the record", "it decides by actors that handed the token on")
+		}
 	}
 	for i := range m.Claims {
 		if user := m.Claims[i].User; user != "" && (issuer == nil || !declares(issuer, user)) {
