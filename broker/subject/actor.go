@@ -1,9 +1,11 @@
 package subject
 
 import (
+	"errors"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/jws"
 )
 
 // maxName bounds the name of a party. A SPIFFE ID has at most 2048 bytes.
@@ -19,7 +21,7 @@ type Chain struct{ Actor *broker.Actor }
 // and is not known refuses the token.
 func (c *Chain) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	var links [maxDepth]broker.Party // outermost first
-	if err := readOpen(d); err != nil {
+	if err := jws.ReadOpen(d); err != nil {
 		return err
 	}
 	count, at := 1, 0 // at is the link whose object is open
@@ -37,7 +39,7 @@ func (c *Chain) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		}
 		name := token.String()
 		if name == "act" {
-			if err := readOpen(d); err != nil {
+			if err := jws.ReadOpen(d); err != nil {
 				return err
 			}
 			if count == len(links) {
@@ -71,7 +73,7 @@ type MayAct struct {
 
 // UnmarshalJSONFrom reads the claim.
 func (m *MayAct) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	if err := readOpen(d); err != nil {
+	if err := jws.ReadOpen(d); err != nil {
 		return err
 	}
 	*m = MayAct{Present: true}
@@ -122,24 +124,15 @@ func readParty(p *broker.Party, name string, d *jsontext.Decoder) (known bool, e
 	return true, err
 }
 
+var errParty = errors.New("a party is not named well")
+
 func readName(d *jsontext.Decoder) (string, error) {
-	name, err := readText(d)
+	name, err := jws.ReadText(d)
 	if err != nil {
 		return "", err
 	}
-	if !ValidName(name, maxName) {
+	if !jws.ValidName(name, maxName) {
 		return "", errParty
 	}
 	return name, nil
-}
-
-func readOpen(d *jsontext.Decoder) error {
-	token, err := d.ReadToken()
-	if err != nil {
-		return err
-	}
-	if token.Kind() != '{' {
-		return errType
-	}
-	return nil
 }

@@ -9,13 +9,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/jws"
 )
 
 // Members calls each with every member of a payload, which Decode has passed.
 // It reads or skips the value; the name is good until then.
 func Members(payload []byte, each func(name []byte, value *jsontext.Decoder) error) error {
 	d := jsontext.NewDecoder(bytes.NewBuffer(payload), jsontext.AllowDuplicateNames(true)) // there are none, says Decode
-	if err := readOpen(d); err != nil {
+	if err := jws.ReadOpen(d); err != nil {
 		return err
 	}
 	for d.PeekKind() != '}' {
@@ -79,30 +80,13 @@ func typedClaim(rule *broker.ClaimRule, value jsontext.Value) (any, error) {
 		}
 		return n, nil
 	case rule.Type == broker.ClaimStrings && kind == '[':
-		return Texts(value)
+		return jws.ReadTexts(value)
 	case rule.Type == broker.ClaimEnum && kind == '[':
-		all, err := Texts(value)
+		all, err := jws.ReadTexts(value)
 		if err != nil {
 			return nil, err
 		}
 		return slices.DeleteFunc(all, func(s string) bool { return !slices.Contains(rule.Values, s) }), nil
 	}
 	return nil, errClaimType
-}
-
-// Texts reads an array of strings and nothing else.
-func Texts(value jsontext.Value) ([]string, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(value))
-	if open, err := d.ReadToken(); err != nil || open.Kind() != '[' {
-		return nil, errClaimType
-	}
-	texts := []string{}
-	for d.PeekKind() != ']' {
-		text, err := readText(d)
-		if err != nil {
-			return nil, err
-		}
-		texts = append(texts, text)
-	}
-	return texts, nil
 }

@@ -254,26 +254,6 @@ func TestDatesAreRequired(t *testing.T) {
 	refused(t, d.Check(now, 0), broker.ReasonTokenClaims)
 }
 
-// Standards HX-13, H14.
-func TestValidName(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"a", "alice@acme.example", "jürgen 王", "a b", "aaaa", "\U0001F600"} {
-		if !subject.ValidName(name, 32) {
-			t.Errorf("%q is refused", name)
-		}
-	}
-	for _, name := range []string{"", strings.Repeat("a", 33), "a\x00", "a\nb", "a\tb", "a\x7f", "a\u0085b", "a\xff", "a\ufffdb", "a\u2028b", "a\u2029b", "a\u200eb", "a\u061cb"} {
-		if subject.ValidName(name, 32) {
-			t.Errorf("%q passes", name)
-		}
-	}
-	for _, r := range "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069" {
-		if subject.ValidName("a"+string(r)+"b", 32) {
-			t.Errorf("%U passes", r)
-		}
-	}
-}
-
 // A claim that no rule declares is never seen, one of no type at all never fits.
 func TestClaims(t *testing.T) {
 	t.Parallel()

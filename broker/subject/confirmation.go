@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/cambist/cambist/broker"
+	"github.com/cambist/cambist/broker/jws"
 )
 
 // Confirmation is a cnf claim as it is read from JSON (RFC 7800).
@@ -16,7 +17,7 @@ type Confirmation struct{ broker.Confirmation }
 // UnmarshalJSONFrom reads the claim. A member of a kind that is not known, or
 // none at all, makes a binding that nobody can prove; it does not unbind.
 func (c *Confirmation) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	if err := readOpen(d); err != nil {
+	if err := jws.ReadOpen(d); err != nil {
 		return err
 	}
 	c.Confirmation = broker.Confirmation{}
@@ -49,7 +50,7 @@ var errThumbprint = errors.New("a thumbprint is not a SHA-256 in base64url")
 // readThumbprint reads a SHA-256 in base64url, in the one form it has: 43
 // characters (standards MT-5).
 func readThumbprint(d *jsontext.Decoder) (string, error) {
-	text, err := readText(d)
+	text, err := jws.ReadText(d)
 	if err != nil {
 		return "", err
 	}

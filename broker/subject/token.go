@@ -85,7 +85,7 @@ var errPayload = errors.New("token payload is not a JSON object with a plain iss
 func peek(payload []byte) (issuer, sub string, err error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(payload), jsontext.AllowDuplicateNames(true))
 	issuers, subs := 0, 0
-	if err := readOpen(d); err != nil {
+	if err := jws.ReadOpen(d); err != nil {
 		return "", "", errPayload
 	}
 	for d.PeekKind() != '}' {
@@ -95,10 +95,10 @@ func peek(payload []byte) (issuer, sub string, err error) {
 		}
 		switch string(name) {
 		case "iss":
-			issuer, err = readText(d)
+			issuer, err = jws.ReadText(d)
 			issuers++
 		case "sub":
-			sub, err = readText(d)
+			sub, err = jws.ReadText(d)
 			subs++
 		default:
 			err = d.SkipValue()
@@ -128,17 +128,3 @@ func readMember(d *jsontext.Decoder) ([]byte, error) {
 	}
 	return quoted[1 : len(quoted)-1], nil
 }
-
-// readText reads a JSON string and nothing else.
-func readText(d *jsontext.Decoder) (string, error) {
-	token, err := d.ReadToken()
-	if err != nil {
-		return "", err
-	}
-	if token.Kind() != '"' {
-		return "", errType
-	}
-	return token.String(), nil
-}
-
-var errType = errors.New("a member has the wrong type")

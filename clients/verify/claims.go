@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -87,13 +85,13 @@ var (
 func (c *claims) token() (*Token, *Error) {
 	scopes, err := oauth.ParseScopes(c.Scope)
 	switch {
-	case !validName(c.Subject, maxName) || !validName(c.ID, maxID):
+	case !jws.ValidName(c.Subject, maxName) || !jws.ValidName(c.ID, maxID):
 		return nil, refuse(ReasonTokenClaims, errRequired)
 	case err != nil:
 		return nil, refuse(ReasonTokenClaims, errScope)
 	case !workload(c.ClientID) || !every(c.Presenters, workload):
 		return nil, refuse(ReasonTokenClaims, errWorkload)
-	case c.Txn != "" && !validName(c.Txn, maxID) || !every(c.Ancestors, func(id string) bool { return validName(id, maxID) }):
+	case c.Txn != "" && !jws.ValidName(c.Txn, maxID) || !every(c.Ancestors, func(id string) bool { return jws.ValidName(id, maxID) }):
 		return nil, refuse(ReasonTokenClaims, errID)
 	case !c.subjectAgrees():
 		return nil, refuse(ReasonTokenClaims, errSubject)
@@ -126,7 +124,7 @@ func (c *claims) subjectAgrees() bool {
 	}
 	name, sub, _ := strings.Cut(c.Subject, ":")
 	id := c.SubjectID
-	return id != nil && id.Format == "iss_sub" && validName(id.Issuer, maxName) && sub != "" && sub == id.Subject && issuerName(name)
+	return id != nil && id.Format == "iss_sub" && jws.ValidName(id.Issuer, maxName) && sub != "" && sub == id.Subject && issuerName(name)
 }
 
 // issuerName reports whether text is the name of an issuer in a policy:
@@ -143,20 +141,4 @@ func issuerName(text string) bool {
 
 func every(texts []string, holds func(string) bool) bool {
 	return !slices.ContainsFunc(texts, func(s string) bool { return !holds(s) })
-}
-
-// validName reports whether text may name somebody or something: not empty, not
-// too long, valid UTF-8, without control characters, line separators, or
-// characters that turn the direction of what is shown around them. U+FFFD is what
-// broken text is repaired to; two names may have become one there.
-func validName(text string, most int) bool {
-	if text == "" || len(text) > most {
-		return false
-	}
-	for _, r := range text {
-		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
-			return false
-		}
-	}
-	return true
 }

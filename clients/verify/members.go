@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/cambist/cambist/broker/jws"
 )
 
 // maxActors is the longest chain that the broker can be told to issue.
@@ -17,9 +19,7 @@ const maxActors = 8
 type chain struct{ links []Actor }
 
 var (
-	errChain  = errors.New("act is not a chain of actors")
-	errObject = errors.New("a member is not an object")
-	errText   = errors.New("a member is not a string")
+	errChain = errors.New("act is not a chain of actors")
 )
 
 // UnmarshalJSONFrom reads the chain without recursion. Each link is an object
@@ -27,7 +27,7 @@ var (
 // there is passed over (standards TX-34); a member that might mean something and
 // is not known refuses the token.
 func (c *chain) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	if err := readOpen(d); err != nil {
+	if err := jws.ReadOpen(d); err != nil {
 		return err
 	}
 	c.links = append(c.links[:0], Actor{})
@@ -50,7 +50,7 @@ func (c *chain) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		case "iss":
 			c.links[at].Issuer, err = readName(d)
 		case "act":
-			if err = readOpen(d); err == nil && len(c.links) == maxActors {
+			if err = jws.ReadOpen(d); err == nil && len(c.links) == maxActors {
 				err = errChain
 			}
 			c.links = append(c.links, Actor{})
@@ -80,7 +80,7 @@ type confirmation struct {
 
 // UnmarshalJSONFrom reads the claim.
 func (c *confirmation) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	if err := readOpen(d); err != nil {
+	if err := jws.ReadOpen(d); err != nil {
 		return err
 	}
 	*c = confirmation{present: true}
@@ -109,7 +109,7 @@ func (c *confirmation) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 }
 
 func readThumbprint(d *jsontext.Decoder) (string, thumbprint, error) {
-	text, err := readText(d)
+	text, err := jws.ReadText(d)
 	if err != nil {
 		return "", thumbprint{}, err
 	}
@@ -138,12 +138,12 @@ func carried(others jsontext.Value) ([]claim, error) {
 		return nil, nil
 	}
 	d := jsontext.NewDecoder(bytes.NewBuffer(others))
-	if err := readOpen(d); err != nil {
+	if err := jws.ReadOpen(d); err != nil {
 		return nil, err
 	}
 	var list []claim
 	for d.PeekKind() != '}' {
-		name, err := readText(d)
+		name, err := jws.ReadText(d)
 		if err != nil {
 			return nil, err
 		}
@@ -170,58 +170,19 @@ func typedValue(value jsontext.Value) (any, bool) {
 		n, err := strconv.ParseInt(string(value), 10, 64)
 		return n, err == nil
 	case '[':
-		texts, err := readTexts(value)
+		texts, err := jws.ReadTexts(value)
 		return texts, err == nil
 	}
 	return nil, false
 }
 
-func readTexts(value jsontext.Value) ([]string, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(value))
-	if _, err := d.ReadToken(); err != nil {
-		return nil, err
-	}
-	texts := []string{}
-	for d.PeekKind() != ']' {
-		text, err := readText(d)
-		if err != nil {
-			return nil, err
-		}
-		texts = append(texts, text)
-	}
-	return texts, nil
-}
-
-// readText reads a JSON string and nothing else.
-func readText(d *jsontext.Decoder) (string, error) {
-	token, err := d.ReadToken()
-	if err != nil {
-		return "", err
-	}
-	if token.Kind() != '"' {
-		return "", errText
-	}
-	return token.String(), nil
-}
-
 func readName(d *jsontext.Decoder) (string, error) {
-	name, err := readText(d)
+	name, err := jws.ReadText(d)
 	if err != nil {
 		return "", err
 	}
-	if !validName(name, maxName) {
+	if !jws.ValidName(name, maxName) {
 		return "", errChain
 	}
 	return name, nil
-}
-
-func readOpen(d *jsontext.Decoder) error {
-	token, err := d.ReadToken()
-	if err != nil {
-		return err
-	}
-	if token.Kind() != '{' {
-		return errObject
-	}
-	return nil
 }

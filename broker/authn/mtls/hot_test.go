@@ -160,7 +160,7 @@ func FuzzVerify(f *testing.F) {
 		sanExtension(san)(template)
 		c, err := root.trySign(template, key.Public())
 		if err != nil {
-			t.Skip("not a certificate")
+			return // it is no certificate at all
 		}
 		id, _, notAfter, err := mtls.Verify([]*x509.Certificate{c}, trust, start)
 		if err != nil {

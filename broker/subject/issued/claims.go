@@ -61,7 +61,7 @@ var (
 func (c *claims) subject() (broker.Subject, error) {
 	scopes, err := oauth.ParseScopes(c.Scope)
 	switch {
-	case !subject.ValidName(c.Subject, maxSub) || !subject.ValidName(c.ID, maxID):
+	case !jws.ValidName(c.Subject, maxSub) || !jws.ValidName(c.ID, maxID):
 		return broker.Subject{}, bad(errMissing)
 	case err != nil:
 		return broker.Subject{}, bad(errScope)
@@ -140,7 +140,7 @@ func every(texts []string, holds func(string) bool) bool {
 	return !slices.ContainsFunc(texts, func(s string) bool { return !holds(s) })
 }
 
-func isID(text string) bool { return subject.ValidName(text, maxID) }
+func isID(text string) bool { return jws.ValidName(text, maxID) }
 
 // workload reports whether text is a SPIFFE ID with a path, as only workloads
 // have.

@@ -52,7 +52,7 @@ func (c *claims) check(audience string, domain spiffeid.TrustDomain, now time.Ti
 		return badSubject(nil)
 	case len(c.Audience) != 1 || c.Audience[0] != audience:
 		return subject.Refuse(broker.ReasonTokenAudience, "aud must be the issuer identifier of this broker and nothing else", nil)
-	case c.ID != "" && !subject.ValidName(c.ID, maxTokenIDBytes):
+	case c.ID != "" && !jws.ValidName(c.ID, maxTokenIDBytes):
 		return subject.Refuse(broker.ReasonTokenClaims, "jti is not well formed", nil)
 	}
 	if err := c.MayAct.Check(); err != nil {

@@ -86,7 +86,7 @@ func (c *claims) check(now time.Time) error {
 		return subject.Refuse(broker.ReasonTokenAudience, "aud is required", nil)
 	case c.declared == oauth.TokenTypeIDToken && len(c.Audience) > 1 && !slices.Contains(c.Audience, c.IssuedTo):
 		return subject.Refuse(broker.ReasonTokenAudience, "an ID token for several audiences must say by azp to which of them it was issued", nil)
-	case !subject.ValidName(c.sub, maxSub) || c.ID != "" && !subject.ValidName(c.ID, maxID):
+	case !jws.ValidName(c.sub, maxSub) || c.ID != "" && !jws.ValidName(c.ID, maxID):
 		return subject.Refuse(broker.ReasonTokenClaims, "the claim that names the subject, or jti, is missing or not well formed", nil)
 	case !c.Kubernetes.names(c.sub):
 		return subject.Refuse(broker.ReasonTokenClaims, "sub is not the ServiceAccount that kubernetes.io names", nil)
@@ -173,7 +173,7 @@ func readScopes(value jsontext.Value, array bool) (scopes oauth.Scopes, err erro
 		}
 	case value.Kind() == '[' && array:
 		var texts []string
-		if texts, err = subject.Texts(value); err == nil {
+		if texts, err = jws.ReadTexts(value); err == nil {
 			scopes, err = oauth.NewScopes(texts...)
 		}
 	default:
