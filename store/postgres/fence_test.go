@@ -273,12 +273,26 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 	stuck := func(want int) {
 		t.Helper()
+		limit, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		for have := -1; have != want; {
-			if err := admin.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&have); err != nil {
+			if err := admin.QueryRow(limit, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&have); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	// A reload is in force some time after it was asked for: when a commit waits.
+	for answered := true; answered; {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		probe, err := pgx.Connect(t.Context(), server.DSN("postgres"))
+		if err == nil {
+			_, err = probe.Exec(ctx, "SELECT pg_logical_emit_message(true, 'probe', '')")
+			_ = probe.Close(context.WithoutCancel(ctx))
+		}
+		answered = err == nil
+		cancel()
+	}
+	stuck(0)
 	for name, do := range map[string]func(context.Context) error{
 		"write":  func(ctx context.Context) error { _, err := s.Write(ctx, w); return err },
 		"key":    func(ctx context.Context) error { return s.InsertKey(ctx, key, 0) },
